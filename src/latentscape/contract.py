@@ -92,7 +92,7 @@ class Model(nn.Module, ABC):
         self.value_range: ValueRange = "unit" if shape.is_image else "real"
 
     @classmethod
-    def training_defaults(cls, shape: DataShape) -> dict[str, Any]:
+    def training_defaults(cls, shape: DataShape, config: Any) -> dict[str, Any]:
         """Training settings (names of `training.settings.TrainSettings`) that suit this model on such data."""
         return {}
 

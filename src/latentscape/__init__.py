@@ -1,0 +1,47 @@
+"""latentscape: train, measure, look into and use latent-variable models of images.
+
+The public names are imported when first used, so that `import latentscape` is cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load_data": "latentscape.data",
+    "ImageSet": "latentscape.data",
+    "DataSettings": "latentscape.data",
+    "train": "latentscape.api",
+    "resume": "latentscape.api",
+    "reproduce": "latentscape.api",
+    "evaluate": "latentscape.tasks.evaluating",
+    "load_run": "latentscape.runs",
+    "RunFolder": "latentscape.runs",
+    "LatentscapeError": "latentscape.errors",
+}
+
+__all__ = [  # noqa: RUF022 (in reading order)
+    "load_data", "train", "resume", "reproduce", "evaluate", "load_run", "ImageSet", "DataSettings", "RunFolder", "LatentscapeError",
+    "__version__",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from latentscape.data import DataSettings, ImageSet, load_data
+    from latentscape.errors import LatentscapeError
+    from latentscape.runs import RunFolder, load_run
+    from latentscape.tasks.evaluating import evaluate
+    from latentscape.api import reproduce, resume, train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'latentscape' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

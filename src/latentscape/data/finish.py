@@ -1,0 +1,99 @@
+"""The last step for every source: split, limit, binarise, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentscape.data.adapt import adapt
+from latentscape.data.imageset import ImageSet
+from latentscape.data.raw import Raw
+from latentscape.data.settings import DataSettings
+from latentscape.data.split import TRAIN, assign_split, choose, digests_of, leaked
+from latentscape.errors import DataError
+
+BINARISE_SEED = 1
+"""Seed of the one draw that "fixed" takes for every image, and "dynamic" for validation and test images."""
+
+
+def finish(raw: Raw, settings: DataSettings) -> ImageSet:
+    """Make the `ImageSet` that `settings` ask for."""
+    _check(raw, settings)
+    if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
+        raw.x, raw.digests = adapted, None
+    digests = digests_of(raw.x) if raw.digests is None else raw.digests
+    split = assign_split(digests, raw.split, settings)
+    if raw.split is not None and (both := leaked(digests, split)):
+        raw.findings.notes.append(f"{both:,} of the set's own test examples also stand in its training part")
+    if settings.limit:
+        kept = choose(digests, split, settings.limit)
+        if len(kept) < len(split):
+            _take(raw, kept)
+            digests, split = digests[kept], split[kept]
+    split_N = torch.from_numpy(split)
+    raw.findings.used = len(split)
+    return ImageSet(
+        name=raw.name,
+        x=_binarised(raw.x, split_N, settings.binarise),
+        split=split_N,
+        fingerprint=_fingerprint(raw, digests, split, settings),
+        labels=None if raw.labels is None else torch.from_numpy(raw.labels),
+        label_names=raw.label_names,
+        attributes=None if raw.attributes is None else torch.from_numpy(raw.attributes),
+        attribute_names=raw.attribute_names,
+        files=raw.files,
+        findings=raw.findings,
+        binarise=settings.binarise,
+        cache_path=raw.cache_path,
+    )
+
+
+def _check(raw: Raw, settings: DataSettings) -> None:
+    if not len(raw.x):
+        raise DataError(f"{raw.name} holds no examples; at least one is needed")
+    if 0 in raw.x.shape:
+        raise DataError(f"{raw.name} holds examples without any values (shape {'×'.join(map(str, raw.x.shape))})")
+    if raw.labels is not None and len(raw.labels) != len(raw.x):
+        raise DataError(f"{raw.name} must have one label per example, found {len(raw.labels):,} for {len(raw.x):,}")
+    if raw.x.is_floating_point():
+        for flag, given in (("--size", settings.size), ("--mode", settings.mode != "auto")):
+            if given:
+                raise DataError(f"{flag} is for images, but {raw.name} holds vectors of {raw.x.shape[1]}; leave it out")
+        if settings.binarise != "none":
+            raise DataError(f"--binarise is for grey images, but {raw.name} holds vectors; leave it out")
+
+
+def _take(raw: Raw, kept: np.ndarray) -> None:
+    raw.x = raw.x.index_select(0, torch.from_numpy(kept))
+    raw.labels = None if raw.labels is None else raw.labels[kept]
+    raw.attributes = None if raw.attributes is None else raw.attributes[kept]
+    raw.files = None if raw.files is None else tuple(raw.files[i] for i in kept)
+
+
+def _binarised(x: Tensor, split_N: Tensor, binarise: str) -> Tensor:
+    """0 or 255 with probability pixel/255 where asked; the draw depends on nothing but the position in the set."""
+    if binarise == "none":
+        return x
+    if x.shape[1] != 1:
+        raise DataError(f"--binarise {binarise} needs grey images, found {x.shape[1]} channels; add --mode grey")
+    x = x.clone()
+    rng = torch.Generator().manual_seed(BINARISE_SEED)
+    for start in range(0, len(x), 4096):
+        part = x[start : start + 4096]
+        drawn = (torch.rand(part.shape, generator=rng) * 255 < part).to(torch.uint8) * 255
+        keep_grey = (split_N[start : start + 4096] == TRAIN) if binarise == "dynamic" else torch.zeros(len(part)).bool()
+        x[start : start + 4096] = torch.where(keep_grey[:, None, None, None], part, drawn)
+    return x
+
+
+def _fingerprint(raw: Raw, digests: np.ndarray, split: np.ndarray, settings: DataSettings) -> str:
+    """Of what a model can see: shape, content, labels, attributes, split and binarisation, in order."""
+    known = [list(raw.x.shape), str(raw.x.dtype), raw.label_names, raw.attribute_names, settings.binarise]
+    state = hashlib.blake2b(json.dumps(known).encode(), digest_size=16)
+    for part, kind in ((digests, "u1"), (split, "u1"), (raw.labels, "<i8"), (raw.attributes, "<f4")):
+        state.update(b"|" if part is None else np.ascontiguousarray(part, dtype=kind).tobytes())
+    return state.hexdigest()

@@ -1,0 +1,74 @@
+"""What lies at a path, told by content and not by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from latentscape.data.picture import is_picture
+from latentscape.errors import DataError
+
+Kind = Literal["idx-folder", "idx-file", "folder", "npy", "npz", "parquet", "parquet-folder", "picture"]
+
+ACCEPTED = "a folder of pictures, a picture, IDX files, .npy, .npz or Parquet"
+
+
+def recognise(path: Path) -> Kind:
+    """The kind of data at an existing path. Raises `DataError` saying what was found and what is accepted."""
+    from latentscape.data.sources.idx import find_idx, read_header
+
+    if path.is_dir():
+        if find_idx(path):
+            return "idx-folder"
+        return "parquet-folder" if _only_tables(path) else "folder"
+    if not path.is_file():
+        raise DataError(f"{path} must be a file or a folder, found something else; give {ACCEPTED}")
+    try:
+        with open(path, "rb") as f:
+            head = f.read(16)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if is_picture(head):
+        return "picture"
+    if read_header(path) is not None:
+        return "idx-file"
+    if head.startswith(b"PK\x03\x04") and _holds_arrays(path):
+        return "npz"
+    raise DataError(f"{path} is {_what(head, path)}; data must be {ACCEPTED}")
+
+
+def _only_tables(folder: Path) -> bool:
+    """Whether the folder (or its `data` sub-folder) holds Parquet files and no pictures: a data set in shards."""
+    from latentscape.data.sources.folder import list_pictures
+    from latentscape.data.sources.parquet import find_shards
+
+    return bool(find_shards(folder)) and not list_pictures(folder)
+
+
+def _holds_arrays(path: Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return path.suffix == ".npz"  # damaged: the reader says how
+
+
+def _what(head: bytes, path: Path) -> str:
+    if not head:
+        return "an empty file"
+    packed = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"
+    if head.startswith(packed) or ".tar" in path.name:
+        if path.suffix in (".pt", ".pth", ".ckpt"):
+            return "a PyTorch file, which is not read as data"
+        return "an archive or compressed file; unpack it and point at the folder"
+    if head[:1] == b"\x80" or path.suffix in (".pkl", ".pickle", ".pt", ".pth"):
+        return "a pickled file, which is never read because that can run any program in it; save the array as .npy"
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return "a table; point at the folder of pictures and give the table with --labels"
+    return f"of an unknown kind (it begins with {head[:8]!r})"

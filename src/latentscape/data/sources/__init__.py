@@ -1,0 +1,1 @@
+"""One file per format; each turns what it reads into a `Raw`."""

@@ -1,0 +1,1 @@
+"""Building blocks: encoders and decoders for any shape, without losses."""

@@ -1,0 +1,32 @@
+"""Multi-layer perceptrons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def layers(sizes: Sequence[int], *, norm: bool) -> list[nn.Module]:
+    """Linear, ReLU, then BatchNorm if asked, for each step of `sizes`."""
+    out: list[nn.Module] = []
+    for before, after in zip(sizes, sizes[1:], strict=False):
+        out += [nn.Linear(before, after), nn.ReLU()]
+        if norm:
+            out.append(nn.BatchNorm1d(after))
+    return out
+
+
+def encoder(size: int, features: int, hidden: Sequence[int], *, norm: bool) -> nn.Sequential:
+    """size-hidden…-features, linear output; images are flattened."""
+    sizes = [size, *hidden]
+    return nn.Sequential(nn.Flatten(), *layers(sizes, norm=norm), nn.Linear(sizes[-1], features))
+
+
+def decoder(features: int, dims: tuple[int, ...], hidden: Sequence[int], *, norm: bool) -> nn.Sequential:
+    """features-reversed hidden…-size, linear output in the shape `dims`."""
+    sizes = [features, *reversed(hidden)]
+    size = 1
+    for d in dims:
+        size *= d
+    return nn.Sequential(*layers(sizes, norm=norm), nn.Linear(sizes[-1], size), nn.Unflatten(1, dims))

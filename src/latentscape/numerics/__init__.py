@@ -1,0 +1,1 @@
+"""Pure formulas, each once: tensors in, tensors out, tested against closed forms."""

@@ -1,0 +1,1 @@
+"""What spans rooms: whole jobs made of data, models, training, metrics and pictures."""

@@ -1,0 +1,312 @@
+"""Train a model on data into a run folder, and go on with an interrupted run."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from latentscape import models
+from latentscape.contract import Fitted, Model, Trained
+from latentscape.data import DataSettings, ImageSet, describe, load_data
+from latentscape.data.batches import Gatherer, TrainBatches, in_order
+from latentscape.errors import ConfigError, RunError
+from latentscape.runs import RunFolder, free_name
+from latentscape.tasks import overrides
+from latentscape.training import execution
+from latentscape.training.loop import Hooks, Loop
+from latentscape.training.settings import TrainSettings
+
+PROBE = 512
+"""Examples the failure detectors look at."""
+
+HELD_OUT = 10_000
+"""Most held-out examples that are evaluated after each epoch."""
+
+
+class Console(Protocol):
+    """Who listens while a run is made."""
+
+    def say(self, text: str) -> None:
+        """One sentence."""
+        ...
+
+    def training(self, total_steps: int, batch_size: int) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
+        """A progress bar for the loop: called with (step, images)."""
+        ...
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def say(self, text: str) -> None:
+        """Ignore."""
+
+    @contextlib.contextmanager
+    def training(self, total_steps: int, batch_size: int) -> Iterator[Callable[[int, int], None]]:
+        """Ignore."""
+        yield lambda step, images: None
+
+
+@dataclass
+class Run:
+    """A finished (or stopped) run: its folder, its model on the CPU, the data it saw, and how it ended."""
+
+    folder: RunFolder
+    model: Model
+    data: ImageSet
+    ended: str
+    seconds: float = 0.0
+    steps: int = 0
+    images: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+
+def train(
+    model: str,
+    data: Any,
+    *,
+    out: Path | str | None = None,
+    init_from: Path | str | None = None,
+    scale: float = 1.0,
+    command: str | None = None,
+    console: Console | None = None,
+    **settings: Any,
+) -> Run:
+    """Train `model` on `data` into a new run folder.
+
+    data: a name (`digits`, `mnist`, …), a path, an array, a tensor, or a loaded `ImageSet`. settings: any training,
+    model or data setting by name (`latent_dim=2, epochs=10, size="64"`). scale: multiplies the number of steps. Raises `UserError` on bad settings or data
+    (before anything is written) and `RunFailed` when the run itself fails.
+    """
+    console = console or Silent()
+    given = overrides.sort(model, settings)
+    config = overrides.model_settings(model, given.model)
+    data_settings = DataSettings.from_dict(given.data)
+    images = load_data(data, data_settings, progress=not isinstance(console, Silent))
+    train_settings = overrides.train_settings(model, images.shape, config, given.train)
+    net = models.build(model, images.shape, config, images.classes, train_settings.seed)
+    _check_held_out(train_settings, images)
+    if scale != 1 and isinstance(net, Trained):
+        train_settings = _scaled(net, train_settings, images, scale)
+    if init_from is not None:
+        console.say(_take_weights(net, RunFolder(init_from)))
+    source = str(data) if isinstance(data, (str, Path)) else ""
+    if isinstance(data, (str, Path)) and Path(data).exists():
+        source = str(Path(data).resolve())
+    folder = RunFolder.create(
+        out or free_name(Path("runs"), f"{model}-{images.name}"),
+        config={
+            "run": {"model": model, "data": source, "shape": list(images.shape.dims), "classes": images.classes,
+                    "init_from": str(Path(init_from).resolve()) if init_from else ""},
+            "train": train_settings.to_dict(), "model": config.to_dict(), "data": data_settings.to_dict(),
+        },
+        command=command or _python_call(model, source or "data", settings),
+        data=describe(images),
+        environment=environment(train_settings),
+    )  # fmt: skip
+    return _run(folder, net, images, train_settings, console)
+
+
+def resume(path: Path | str, *, data: Any = None, epochs: int | None = None, max_steps: int | None = None,
+           console: Console | None = None) -> Run:
+    """Go on with a run from its newest whole checkpoint; a finished one goes on only with more epochs or steps.
+
+    data: only for runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
+    """
+    console = console or Silent()
+    folder = RunFolder(path)
+    config = folder.config()
+    source = data if data is not None else config["run"]["data"]
+    if isinstance(source, str) and not source:
+        raise RunError(f"{path} was trained on arrays in memory; resume it from Python with resume(path, data=…)")
+    images = load_data(source, DataSettings.from_dict(config["data"]), progress=not isinstance(console, Silent))
+    was, now = folder.data().get("fingerprint"), images.fingerprint
+    if was != now:
+        raise RunError(f"the data at {config['run']['data'] or 'hand'} is not what {path} was trained on (fingerprint "
+                       f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from")
+    settings = TrainSettings.from_dict(config["train"])
+    longer = {k: v for k, v in (("epochs", epochs), ("max_steps", max_steps)) if v is not None}
+    net = folder.build_model()
+    if config["run"].get("init_from"):
+        _take_weights(net, RunFolder(config["run"]["init_from"]))
+    return _run(folder, net, images, settings.replace(**longer), console, more=bool(longer))
+
+
+def _run(folder: RunFolder, net: Model, images: ImageSet, settings: TrainSettings, console: Console, *,
+         more: bool = False) -> Run:
+    with folder.locked():
+        for note in net.notes():
+            console.say(note)
+        if isinstance(net, Fitted):
+            run = _fit(folder, net, images, console)
+        else:
+            assert isinstance(net, Trained)
+            run = _loop(folder, net, images, settings, console, more)
+        folder.save_model(run.model)
+        return run
+
+
+def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console) -> Run:
+    start = time.monotonic()
+    source = Gatherer(images, "train", net.value_range, "cpu")
+    lines: list[str] = []
+
+    def report(text: str) -> None:
+        lines.append(text)
+        console.say(text)
+
+    figures = net.fit(lambda: (b.x for b in in_order(source, 1000)), report)
+    seconds = time.monotonic() - start
+    folder.append({"kind": "fitted", "step": 0, "images": len(source), "seconds": seconds, "terms": figures})
+    folder.append({"kind": "done", "step": 0, "seconds": seconds, "reason": "; ".join(lines)})
+    return Run(folder, net.eval(), images, "; ".join(lines), seconds, 0, len(source))
+
+
+def _loop(folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSettings, console: Console,
+          more: bool) -> Run:
+    checkpoints = folder.checkpoints(settings.keep_checkpoints)
+    newest = checkpoints.newest(console.say)
+    size = len(images.indices("train"))
+    batch_size = size if settings.full_batch else min(settings.batch_size, size)
+    total = total_steps(net, settings, size, batch_size)
+    execute = (execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total))
+    torch.set_num_threads(execute.threads)
+    net = execute.place(net)  # type: ignore[assignment]
+    source = _gather(images, "train", net, execute)
+    batches = TrainBatches(source, batch_size, settings.seed)
+    held = _gather(images, "valid", net, execute) if images.sizes()["valid"] else None
+    warnings: list[str] = []
+
+    def log(record: dict[str, Any]) -> None:
+        folder.append(record)
+        if record["kind"] == "warning":
+            warnings.append(record["text"])
+            console.say("Warning: " + record["text"])
+
+    loop = Loop(
+        net, batches, settings, execute, checkpoints,
+        held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
+        probe=next(in_order(held or source, PROBE, PROBE)),
+        hooks=Hooks(log=log),
+    )  # fmt: skip
+    if newest:
+        loop.restore(newest[1], newest[2])
+        if more:
+            loop.progress.finished = ""
+        folder.append({"kind": "resumed", "step": loop.progress.step})
+        console.say(f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}.")
+    with console.training(total, batch_size) as progress:
+        loop.hooks.progress = progress
+        done = loop.run()
+    if not done.finished:
+        raise Stopped(f"stopped at step {done.step:,} with everything saved; go on with: latentscape resume "
+                      f"{shlex.quote(str(folder.path))}")
+    model = loop.result().to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    folder.append({"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds,
+                   "reason": done.finished})
+    return Run(folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings)
+
+
+class Stopped(RunError):
+    """The run was asked to stop (SIGINT, SIGTERM) and can be resumed."""
+
+    exit_status = 1
+
+
+def total_steps(net: Trained, settings: TrainSettings, size: int, batch_size: int) -> int:
+    """Steps the settings ask for; a step takes as many batches as its most repeated phase."""
+    per_step = max(p.repeat for p in net.phases)
+    steps = -(-settings.epochs * (size // batch_size) // per_step) if settings.epochs else settings.max_steps
+    return min(steps, settings.max_steps) if settings.max_steps else steps
+
+
+def _scaled(net: Trained, s: TrainSettings, images: ImageSet, scale: float) -> TrainSettings:
+    if scale <= 0:
+        raise ConfigError(f"--scale must be above 0, got {scale:g}")
+    size = len(images.indices("train"))
+    batch = size if s.full_batch else min(s.batch_size, size)
+    steps = max(1, round(scale * total_steps(net, s, size, batch)))
+    return s.replace(max_steps=steps, epochs=-(-steps * max(p.repeat for p in net.phases) // (size // batch)))
+
+
+def _gather(images: ImageSet, split: str, net: Model, execute: execution.Execution) -> Gatherer:
+    memory_format = torch.channels_last if execute.channels_last else torch.contiguous_format
+    return Gatherer(images, split, net.value_range, execute.device, memory_format)
+
+
+def _check_held_out(s: TrainSettings, images: ImageSet) -> None:
+    if (s.early_stopping or s.schedule == "plateau") and not images.sizes()["valid"]:
+        what = "--early-stopping" if s.early_stopping else "--schedule plateau"
+        raise ConfigError(f"{what} needs held-out images and {images.name} has none; give --valid-fraction 0.1")
+
+
+def _take_weights(net: Model, source: RunFolder) -> str:
+    """Copy weights of equal name and shape from another run."""
+    saved, own = source.load_model().state_dict(), net.state_dict()
+    fitting: dict[str, Tensor] = {k: v for k, v in saved.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise RunError(f"no weight of {source.path} fits this model; --init-from needs a run with the same nets")
+    net.load_state_dict(own | fitting)
+    return f"Took {len(fitting)} of {len(own)} tensors from {source.path}."
+
+
+def environment(settings: TrainSettings) -> dict[str, Any]:
+    """Versions and machine, for the run's own record."""
+    import numpy
+
+    from latentscape import __version__
+
+    device = execution.pick_device(settings.device)
+    return {
+        "latentscape": __version__, "python": platform.python_version(), "torch": torch.__version__,
+        "numpy": numpy.__version__, "platform": platform.platform(), "git": _revision(), "device": str(device),
+        "processor": _processor(device), "threads": settings.threads or torch.get_num_threads(),
+        "fast_bf16": execution.has_fast_bf16(device),
+    }  # fmt: skip
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _revision() -> str:
+    """The source's git revision, if it is a checkout."""
+    try:
+        out = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+                             capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return out.stdout.strip()
+
+
+def _python_call(model: str, source: str, settings: dict[str, Any]) -> str:
+    listed = "".join(f", {k}={v!r}" for k, v in settings.items())
+    return f"latentscape.train({model!r}, {source!r}{listed})"
+
+
+def command_line() -> str:
+    """This process's command, as it can be typed again."""
+    return shlex.join(["latentscape", *sys.argv[1:]])
+

@@ -1,0 +1,92 @@
+"""What a person does with a trained model: sample, reconstruct."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentscape.config import DataShape
+from latentscape.contract import Decodes, Reconstructs
+from latentscape.data.batches import Gatherer, in_order
+from latentscape.errors import ConfigError
+from latentscape.latents import encode
+from latentscape.metrics import reconstruction
+from latentscape.pictures import files, sheets
+from latentscape.runs import RunFolder
+from latentscape.tasks import showing
+from latentscape.tasks.evaluating import load_for, to_unit
+from latentscape.training.checkpoint import write_atomically
+
+
+def sample(path: Path | str, *, n: int = 64, seed: int = 0, prior: str = "auto", temperature: float = 1.0,
+           out: Path | str | None = None, command: str = "") -> dict[str, Any]:
+    """Decode n draws of a prior into a file; says how many, from where and to where."""
+    if n < 1:
+        raise ConfigError(f"--n must be at least 1, got {n}")
+    if temperature < 0:
+        raise ConfigError(f"--temperature must be at least 0, got {temperature:g}")
+    folder = RunFolder(path)
+    model = folder.load_model()
+    stage = showing.Stage(folder, model, None, command)  # type: ignore[arg-type]
+    decoder = stage.need(Decodes, "it cannot make pictures from latents")
+    if not showing.has_own_prior(model, prior):
+        stage.images = load_for(folder)
+    z_NL, source = showing.prior_codes(stage, n, seed, prior)
+    if temperature != 1:
+        center = z_NL.new_zeros(z_NL.shape[1]) if showing.has_own_prior(model, prior) else z_NL.mean(0)
+        z_NL = center + temperature * (z_NL - center)
+    x = encode.decode_all(decoder, z_NL)
+    target = Path(out) if out else folder.pictures_path / "samples.png"
+    _write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", f"{n} latents from {source}, seed {seed}, decoded.")
+    return {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
+
+
+def _write(target: Path, x: Any, stage: showing.Stage, shape: DataShape, title: str, caption: str) -> None:
+    if shape.is_image:
+        files.save_images(target, sheets.to_uint8(stage.unit(x)), title=title, caption=caption, command=stage.command)
+        return
+    if target.suffix != ".npy":
+        raise ConfigError(f"vectors are written to .npy only, got --out {target}")
+    buffer = io.BytesIO()
+    np.save(buffer, x.numpy())
+    write_atomically(target, buffer.getvalue())
+
+
+def _pairs(x_NCHW: np.ndarray, xhat_NCHW: np.ndarray, columns: int = 10) -> np.ndarray:
+    """Rows of originals, each above the row of its reconstructions."""
+    starts = range(0, len(x_NCHW), columns)
+    entries = [e for s in starts for e in (("original", x_NCHW[s : s + columns]),
+                                           ("reconstruction", xhat_NCHW[s : s + columns]))]
+    return sheets.rows(entries)
+
+
+def reconstruct(path: Path | str, *, data: Any = None, split: str = "test", n: int = 10,
+                out: Path | str | None = None, command: str = "") -> dict[str, Any]:
+    """Reconstruct images of a set into a file; says where, and the error of each."""
+    if n < 0:
+        raise ConfigError(f"--n must be at least 0, got {n}")
+    folder = RunFolder(path)
+    model = folder.load_model()
+    images = load_for(folder, data)
+    stage = showing.Stage(folder, model, images, command)
+    able = stage.need(Reconstructs, "`sample` shows what it makes")
+    source = Gatherer(images, "all" if data is not None else split, model.value_range, "cpu")
+    originals, answers = [], []
+    with torch.no_grad():
+        for b in in_order(source, 250, n):
+            originals.append(b.x)
+            answers.append(able.reconstruct(b.x, b.y))
+    x, xhat = torch.cat(originals), torch.cat(answers)
+    errors = reconstruction.mse(to_unit(x, model.value_range), to_unit(xhat, model.value_range)).tolist()
+    target = Path(out) if out else folder.pictures_path / "reconstructed.png"
+    caption = f"{len(x)} images and what the model gives back; mean squared error {sum(errors) / len(errors):.5f}."
+    if target.suffix == ".png":
+        picture = _pairs(stage.unit(x), stage.unit(xhat))
+        files.save_png(target, picture, title="Reconstructions", caption=caption, command=command)
+    else:
+        _write(target, xhat, stage, model.shape, "Reconstructions", caption)
+    return {"run": str(folder.path), "n": len(x), "out": str(target), "mse": sum(errors) / len(errors), "errors": errors}

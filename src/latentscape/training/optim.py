@@ -1,0 +1,45 @@
+"""One optimiser and one learning-rate schedule per phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnPlateau, StepLR
+
+from latentscape.training.settings import TrainSettings
+
+
+def make_optimiser(parameters: list[nn.Parameter], s: TrainSettings, device: torch.device) -> Optimizer:
+    """The phase's optimiser; fused kernels where torch has them (CPU and CUDA)."""
+    fused = device.type in ("cpu", "cuda")
+    common: dict[str, Any] = {"lr": s.learning_rate, "weight_decay": s.weight_decay}
+    if s.optimiser == "rmsprop":
+        return torch.optim.RMSprop(parameters, **common)
+    if s.optimiser == "sgd":
+        return torch.optim.SGD(parameters, momentum=s.beta1, fused=fused, **common)
+    kind = torch.optim.Adam if s.optimiser == "adam" else torch.optim.AdamW
+    return kind(parameters, betas=(s.beta1, s.beta2), fused=fused, **common)
+
+
+def make_schedule(optimiser: Optimizer, s: TrainSettings) -> LRScheduler | ReduceLROnPlateau | None:
+    """The schedule, stepped once per epoch; None for a constant rate."""
+    if s.schedule == "step":
+        return StepLR(optimiser, s.schedule_every, s.schedule_factor)
+    if s.schedule == "cosine":
+        return CosineAnnealingLR(optimiser, max(1, s.epochs))
+    if s.schedule == "plateau":
+        return ReduceLROnPlateau(optimiser, factor=s.schedule_factor, patience=s.schedule_patience,
+                                 threshold=s.schedule_threshold)
+    return None
+
+
+def step_schedule(schedule: LRScheduler | ReduceLROnPlateau | None, held_out_loss: float | None) -> None:
+    """One epoch has passed."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        if held_out_loss is not None:
+            schedule.step(held_out_loss)
+    elif schedule is not None:
+        schedule.step()

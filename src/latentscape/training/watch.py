@@ -1,0 +1,86 @@
+"""Failure detectors that speak in plain words during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from latentscape.contract import Batch, HasPosterior, Model
+from latentscape.numerics import gaussian
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What a detector says: its name, and sentences for a person."""
+
+    detector: str
+    text: str
+
+
+class PosteriorCollapse:
+    """The encoder ignores its input: Var_x(E[z|x]) ≤ 0.01 in (nearly) every dimension (Burda et al. 2016, 5.2).
+
+    Speaks once all dimensions are inactive at two looks in a row, since the first steps of a healthy run look the same;
+    a single look suffices at the end of training.
+    """
+
+    name = "posterior_collapse"
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.spoken = False
+
+    @torch.no_grad()
+    def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
+        """Look at one batch of held-out images, model in evaluation mode."""
+        if not isinstance(model, HasPosterior) or self.spoken:
+            return None
+        q = model.posterior(batch.x, batch.y)
+        active = int((gaussian.variance_of_means(q.mean) > gaussian.ACTIVE_ABOVE).sum())
+        self.looks = self.looks + 1 if active == 0 else 0
+        if self.looks < 2 and not (last and self.looks):
+            return None
+        self.spoken = True
+        kl = float(gaussian.kl_to_standard(q.mean, q.log_var).sum(1).mean())
+        return Warned(self.name, f"posterior collapse: none of {q.mean.shape[1]} latent dimensions carries information "
+                      f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; lower the KL "
+                      "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder")
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"looks": self.looks, "spoken": self.spoken}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.looks, self.spoken = state["looks"], state["spoken"]
+
+
+class GettingWorse:
+    """The held-out loss has risen for five looks in a row, by more than 2 % in all: over-fitting or divergence."""
+
+    name = "getting_worse"
+    patience, rise = 5, 0.02
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def hear(self, held_out_loss: float) -> Warned | None:
+        """Take one more held-out loss."""
+        self.losses = [*self.losses[-self.patience :], held_out_loss]
+        worse = all(b > a for a, b in zip(self.losses, self.losses[1:], strict=False))
+        first, last = self.losses[0], self.losses[-1]
+        if len(self.losses) <= self.patience or not worse or last - first <= self.rise * abs(first):
+            return None
+        self.losses = []
+        return Warned(self.name, f"the loss on held-out images rose {self.patience} epochs in a row (from {first:.4g} to "
+                      f"{last:.4g}) while training goes on: stop early (--early-stopping 3), or train on more images")
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"losses": self.losses}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.losses = list(state["losses"])
