@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from latentscape.version import __version__
 
 _HOME = {
     "load_data": "latentscape.data",
@@ -23,16 +23,25 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 (in reading order)
-    "load_data", "train", "resume", "reproduce", "evaluate", "load_run", "ImageSet", "DataSettings", "RunFolder", "LatentscapeError",
+    "load_data",
+    "train",
+    "resume",
+    "reproduce",
+    "evaluate",
+    "load_run",
+    "ImageSet",
+    "DataSettings",
+    "RunFolder",
+    "LatentscapeError",
     "__version__",
-]  # fmt: skip
+]
 
 if TYPE_CHECKING:
+    from latentscape.api import reproduce, resume, train
     from latentscape.data import DataSettings, ImageSet, load_data
     from latentscape.errors import LatentscapeError
     from latentscape.runs import RunFolder, load_run
     from latentscape.tasks.evaluating import evaluate
-    from latentscape.api import reproduce, resume, train
 
 
 def __getattr__(name: str) -> Any:

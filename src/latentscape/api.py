@@ -35,8 +35,15 @@ def train(
     return run
 
 
-def resume(path: Path | str, *, data: Any = None, finish: bool = True, epochs: int | None = None,
-           max_steps: int | None = None, console: Console | None = None) -> Run:
+def resume(
+    path: Path | str,
+    *,
+    data: Any = None,
+    finish: bool = True,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    console: Console | None = None,
+) -> Run:
     """Go on with an interrupted run, or train a finished one for more epochs or steps; then as `train`."""
     run = training.resume(path, data=data, epochs=epochs, max_steps=max_steps, console=console)
     if finish:
@@ -59,15 +66,30 @@ def finish_run(run: Run, show: list[dict[str, Any]] | None = None, console: Cons
     return answer
 
 
-def reproduce(name: str, *, data: Any = None, scale: float = 1.0, out: Path | str | None = None,
-              command: str | None = None, console: Console | None = None, **settings: Any) -> Run:
+def reproduce(
+    name: str,
+    *,
+    data: Any = None,
+    scale: float = 1.0,
+    out: Path | str | None = None,
+    command: str | None = None,
+    console: Console | None = None,
+    **settings: Any,
+) -> Run:
     """Run a recipe: train with its settings, evaluate, draw what its row of the specification must show.
 
     scale: multiplies the number of training steps. settings: override the recipe's. Raises as `train`.
     """
     recipe = recipes.read(name)
-    run = training.train(recipe["model"], data if data is not None else recipe["data"], out=out, scale=scale,
-                         command=command, console=console, **{**recipe["settings"], **settings})
+    run = training.train(
+        recipe["model"],
+        data if data is not None else recipe["data"],
+        out=out,
+        scale=scale,
+        command=command,
+        console=console,
+        **{**recipe["settings"], **settings},
+    )
     finish_run(run, recipe["show"], console)
     return run
 

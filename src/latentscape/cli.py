@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from latentscape.errors import LatentscapeError, UserError
 
-Json = Annotated[bool, "print one JSON object on standard output and nothing else there"]
+JSON = (bool, False, "print one JSON object on standard output and nothing else there")
 
 
-# ---- what a person sees ------------------------------------------------------------------------------------------------
+# ---- what a person sees --------------------------------------------------------------------------------
 
 
 def say(text: str = "") -> None:
@@ -41,8 +41,14 @@ class Terminal:
         if not console.is_terminal:
             yield self._lines(total_steps)
             return
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps, {task.fields[speed]}"),
-                   TimeRemainingColumn(), TextColumn("left"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, {task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             task, seen = bar.add_task("train", total=total_steps, speed=""), [time.monotonic(), 0]
 
@@ -95,10 +101,14 @@ def number(value: float) -> str:
 def show_metrics(answer: dict[str, Any]) -> None:
     """The table at the end of training and evaluation."""
     rows = [[name, number(v), answer["protocol"].get(name, "")] for name, v in answer["metrics"].items()]
-    table(f"{answer['model']} on {answer['data']}, {answer['n']:,} {answer['split']} images", ["metric", "value", "how"], rows)
+    table(
+        f"{answer['model']} on {answer['data']}, {answer['n']:,} {answer['split']} images",
+        ["metric", "value", "how"],
+        rows,
+    )
 
 
-# ---- commands ----------------------------------------------------------------------------------------------------------
+# ---- commands --------------------------------------------------------------------------------
 
 
 def demo(args: list[str]) -> None:
@@ -126,10 +136,15 @@ def models(args: list[str]) -> None:
     from latentscape.tasks import overrides
 
     fields = _settings(room.model_class(name).Config)
-    options = _parse(f"models {name}", rest, {
-        "shape": (str, "1x28x28", "of the data: 3x64x64 (C×H×W), 28x28 (grey) or 2 (a vector)"),
-        "classes": (int, 0, "labels of the data"),
-    }, fields)  # fmt: skip
+    options = _parse(
+        f"models {name}",
+        rest,
+        {
+            "shape": (str, "1x28x28", "of the data: 3x64x64 (C×H×W), 28x28 (grey) or 2 (a vector)"),
+            "classes": (int, 0, "labels of the data"),
+        },
+        fields,
+    )
     _summary(name, options, overrides.model_settings(name, _given(options, fields)))
 
 
@@ -139,11 +154,13 @@ def _summary(name: str, options: dict[str, Any], settings: Any) -> None:
 
     shape = DataShape.parse(options["shape"])
     summary = summarise(name, shape, settings, options["classes"])
-    rows = [[l.name, l.kind, "×".join(map(str, l.output)), f"{l.parameters:,}", f"{l.flops:,}"] for l in summary.layers]
+    rows = [[y.name, y.kind, "×".join(map(str, y.output)), f"{y.parameters:,}", f"{y.flops:,}"] for y in summary.layers]
     if rows:
         table(f"{name} for {shape}", ["layer", "kind", "output", "parameters", "FLOPs per example"], rows)
-    print(f"{summary.parameters:,} parameters, {summary.flops:,} FLOPs per example forward"
-          + (", about three times that in a training step." if summary.flops else "."))
+    print(
+        f"{summary.parameters:,} parameters, {summary.flops:,} FLOPs per example forward"
+        + (", about three times that in a training step." if summary.flops else ".")
+    )
     for note in summary.notes:
         print(note)
 
@@ -153,13 +170,15 @@ def recipes(args: list[str]) -> None:
     from latentscape import recipes as room
 
     _parse("recipes", args, {})
-    rows = [[name, r["row"], r["model"], r["data"], r["title"]] for name, r in ((n, room.read(n)) for n in room.paths())]
+    rows = [
+        [name, r["row"], r["model"], r["data"], r["title"]] for name, r in ((n, room.read(n)) for n in room.paths())
+    ]
     table("", ["recipe", "row", "model", "data", "what it shows"], rows)
 
 
 def doctor(args: list[str]) -> None:
     """Say what this machine offers and what stands in the way."""
-    options = _parse("doctor", args, {"json": (bool, False, Json.__metadata__[0])})
+    options = _parse("doctor", args, {"json": JSON})
     from latentscape.tasks.doctor import examine
 
     facts, advice = examine()
@@ -180,7 +199,9 @@ def data(args: list[str]) -> None:
         print("latentscape data info DATA | pack DATA | fetch NAME\n\n" + (data.__doc__ or ""))
         return
     if len(args) < 2 or (args[1].startswith("-") and args[1] not in ("-h", "--help")):
-        raise UserError(f"`data {args[0]}` is followed by a name or a path, for example: latentscape data {args[0]} digits")
+        raise UserError(
+            f"`data {args[0]}` is followed by a name or a path, for example: latentscape data {args[0]} digits"
+        )
     actions[args[0]](args[1:])
 
 
@@ -188,8 +209,7 @@ def _read(args: list[str], what: str) -> tuple[Any, dict[str, Any]]:
     from latentscape.data import DataSettings, load_data
 
     fields = _settings(DataSettings)
-    options = _parse(f"data {what} DATA", args[1:] if not args[0].startswith("-") else args,
-                     {"json": (bool, False, Json.__metadata__[0])}, fields)  # fmt: skip
+    options = _parse(f"data {what} DATA", args[1:] if not args[0].startswith("-") else args, {"json": JSON}, fields)
     return load_data(args[0], DataSettings.from_dict(_given(options, fields)), progress=True), options
 
 
@@ -201,15 +221,19 @@ def _data_info(args: list[str]) -> None:
     if options["json"]:
         print(json.dumps(facts))
         return
-    table(f"{images.name}: {len(images):,} examples of {images.shape}", ["what", "found"],
-          [[k.replace("_", " "), _plain(v)] for k, v in facts.items() if v not in (None, [], {}, "")])
+    table(
+        f"{images.name}: {len(images):,} examples of {images.shape}",
+        ["what", "found"],
+        [[k.replace("_", " "), _plain(v)] for k, v in facts.items() if v not in (None, [], {}, "")],
+    )
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return "\n".join(_plain(v) for v in value) if value and isinstance(value[0], (list, tuple, str)) else str(value)
+    if isinstance(value, (list, tuple)):  # a list of groups of files: a line per group
+        joint = "\n" if value and isinstance(value[0], (list, tuple)) else ", "
+        return joint.join(_plain(v) for v in value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -239,8 +263,10 @@ def train(args: list[str]) -> None:
     from latentscape import models as room
 
     if not args or args[0] in ("-h", "--help"):
-        print("latentscape train MODEL --data DATA [settings]\n\nDATA is a name (digits, shapes, curves, mnist, …) or a "
-              "path to images or arrays. MODEL is one of:")
+        print(
+            "latentscape train MODEL --data DATA [settings]\n\nDATA is a name (digits, shapes, curves, mnist, …) or a "
+            "path to images or arrays. MODEL is one of:"
+        )
         for name, summary in room.summaries().items():
             print(f"  {name:14s} {summary}")
         print("\n`latentscape train MODEL --help` lists the model's settings.")
@@ -250,55 +276,92 @@ def train(args: list[str]) -> None:
     from latentscape.training.settings import TrainSettings
 
     fields = [f for s in (room.model_class(name).Config, TrainSettings, DataSettings) for f in _settings(s)]
-    options = _parse(f"train {name}", args[1:], {
-        "data": (str, ..., "a name (digits, shapes, curves, mnist, …) or a path to images or arrays"),
-        "out": (str, "", f"run folder; empty: runs/{name}-DATA-N"),
-        "init_from": (str, "", "take weights of equal name and shape from this run"),
-        "bare": (bool, False, "only train: no evaluation, pictures or report"),
-        "json": (bool, False, Json.__metadata__[0]),
-    }, fields)  # fmt: skip
-    run = _api().train(name, options["data"], out=options["out"] or None, init_from=options["init_from"] or None,
-                       finish=not options["bare"], command=_command(), console=Terminal(), **_given(options, fields))
+    options = _parse(
+        f"train {name}",
+        args[1:],
+        {
+            "data": (str, ..., "a name (digits, shapes, curves, mnist, …) or a path to images or arrays"),
+            "out": (str, "", f"run folder; empty: runs/{name}-DATA-N"),
+            "init_from": (str, "", "take weights of equal name and shape from this run"),
+            "bare": (bool, False, "only train: no evaluation, pictures or report"),
+            "json": JSON,
+        },
+        fields,
+    )
+    run = _api().train(
+        name,
+        options["data"],
+        out=options["out"] or None,
+        init_from=options["init_from"] or None,
+        finish=not options["bare"],
+        command=_command(),
+        console=Terminal(),
+        **_given(options, fields),
+    )
     _done(run, options["json"])
 
 
 def resume(args: list[str]) -> None:
     """Go on with an interrupted run, or train a finished one longer."""
     run_path, rest = _first(args, "resume", "RUN")
-    options = _parse("resume RUN", rest, {
-        "epochs": (int, 0, "train until so many epochs in all"),
-        "max_steps": (int, 0, "train until so many steps in all"),
-        "bare": (bool, False, "only train: no evaluation, pictures or report"),
-        "json": (bool, False, Json.__metadata__[0]),
-    })  # fmt: skip
-    run = _api().resume(run_path, finish=not options["bare"], epochs=options["epochs"] or None,
-                        max_steps=options["max_steps"] or None, console=Terminal())
+    options = _parse(
+        "resume RUN",
+        rest,
+        {
+            "epochs": (int, 0, "train until so many epochs in all"),
+            "max_steps": (int, 0, "train until so many steps in all"),
+            "bare": (bool, False, "only train: no evaluation, pictures or report"),
+            "json": JSON,
+        },
+    )
+    run = _api().resume(
+        run_path,
+        finish=not options["bare"],
+        epochs=options["epochs"] or None,
+        max_steps=options["max_steps"] or None,
+        console=Terminal(),
+    )
     _done(run, options["json"])
 
 
 def reproduce(args: list[str]) -> None:
     """Run a recipe: train, evaluate, and draw what it must show."""
     name, rest = _first(args, "reproduce", "RECIPE")
-    options = _parse("reproduce RECIPE", rest, {
-        "data": (str, "", "other data than the recipe's"),
-        "scale": (float, 1.0, "multiply the number of training steps"),
-        "seed": (int, 0, "of weights, order and draws"),
-        "out": (str, "", "run folder; empty: runs/MODEL-DATA-N"),
-        "json": (bool, False, Json.__metadata__[0]),
-    })  # fmt: skip
-    run = _api().reproduce(name, data=options["data"] or None, scale=options["scale"], out=options["out"] or None,
-                           command=_command(), console=Terminal(), seed=options["seed"])
+    options = _parse(
+        "reproduce RECIPE",
+        rest,
+        {
+            "data": (str, "", "other data than the recipe's"),
+            "scale": (float, 1.0, "multiply the number of training steps"),
+            "seed": (int, 0, "of weights, order and draws"),
+            "out": (str, "", "run folder; empty: runs/MODEL-DATA-N"),
+            "json": JSON,
+        },
+    )
+    run = _api().reproduce(
+        name,
+        data=options["data"] or None,
+        scale=options["scale"],
+        out=options["out"] or None,
+        command=_command(),
+        console=Terminal(),
+        seed=options["seed"],
+    )
     _done(run, options["json"])
 
 
 def evaluate(args: list[str]) -> None:
     """Measure a run on a split of its data, or on other data."""
     run_path, rest = _first(args, "evaluate", "RUN")
-    options = _parse("evaluate RUN", rest, {
-        "data": (str, "", "other data than the run's own, brought to its shape"),
-        "split": (Literal["train", "valid", "test"], "test", "which part of the data"),
-        "json": (bool, False, Json.__metadata__[0]),
-    })  # fmt: skip
+    options = _parse(
+        "evaluate RUN",
+        rest,
+        {
+            "data": (str, "", "other data than the run's own, brought to its shape"),
+            "split": (Literal["train", "valid", "test"], "test", "which part of the data"),
+            "json": JSON,
+        },
+    )
     from latentscape.tasks.evaluating import evaluate as measure
 
     answer = measure(run_path, data=options["data"] or None, split=options["split"])
@@ -308,41 +371,69 @@ def evaluate(args: list[str]) -> None:
 def sample(args: list[str]) -> None:
     """Draw new pictures from a run's prior."""
     run_path, rest = _first(args, "sample", "RUN")
-    options = _parse("sample RUN", rest, {
-        "n": (int, 64, "how many"),
-        "seed": (int, 0, "of the draws"),
-        "prior": (Literal["auto", "own", "full", "diagonal"], "auto",
-                  "the model's own, or a Gaussian fitted to its training latents"),
-        "temperature": (float, 1.0, "multiplies the prior's standard deviation"),
-        "out": (str, "", "X.npy, X.png, X.gif, X.mp4 or a folder; empty: the run's pictures"),
-        "json": (bool, False, Json.__metadata__[0]),
-    })  # fmt: skip
+    options = _parse(
+        "sample RUN",
+        rest,
+        {
+            "n": (int, 64, "how many"),
+            "seed": (int, 0, "of the draws"),
+            "prior": (
+                Literal["auto", "own", "full", "diagonal"],
+                "auto",
+                "the model's own, or a Gaussian fitted to its training latents",
+            ),
+            "temperature": (float, 1.0, "multiplies the prior's standard deviation"),
+            "out": (str, "", "X.npy, X.png, X.gif, X.mp4 or a folder; empty: the run's pictures"),
+            "json": JSON,
+        },
+    )
     from latentscape.tasks.using import sample as draw
 
-    out = draw(run_path, n=options["n"], seed=options["seed"], prior=options["prior"], out=options["out"] or None,
-               temperature=options["temperature"], command=_command())
-    print(json.dumps(out)) if options["json"] else print(f"Wrote {out['n']} samples from {out['prior']} to {out['out']}")
+    out = draw(
+        run_path,
+        n=options["n"],
+        seed=options["seed"],
+        prior=options["prior"],
+        out=options["out"] or None,
+        temperature=options["temperature"],
+        command=_command(),
+    )
+    print(json.dumps(out)) if options["json"] else print(
+        f"Wrote {out['n']} samples from {out['prior']} to {out['out']}"
+    )
 
 
 def reconstruct(args: list[str]) -> None:
     """Put images through a run's model and back, with the error of each."""
     run_path, rest = _first(args, "reconstruct", "RUN")
-    options = _parse("reconstruct RUN", rest, {
-        "data": (str, "", "images to reconstruct; empty: the run's own"),
-        "split": (Literal["train", "valid", "test", "all"], "test", "which part of the data; other data: all"),
-        "n": (int, 10, "how many, from the first; 0: all"),
-        "out": (str, "", "X.npy, X.png (originals above), a folder; empty: the run's pictures"),
-        "json": (bool, False, Json.__metadata__[0]),
-    })  # fmt: skip
+    options = _parse(
+        "reconstruct RUN",
+        rest,
+        {
+            "data": (str, "", "images to reconstruct; empty: the run's own"),
+            "split": (Literal["train", "valid", "test", "all"], "test", "which part of the data; other data: all"),
+            "n": (int, 10, "how many, from the first; 0: all"),
+            "out": (str, "", "X.npy, X.png (originals above), a folder; empty: the run's pictures"),
+            "json": JSON,
+        },
+    )
     from latentscape.tasks.using import reconstruct as run
 
-    out = run(run_path, data=options["data"] or None, split=options["split"], n=options["n"],
-              out=options["out"] or None, command=_command())
+    out = run(
+        run_path,
+        data=options["data"] or None,
+        split=options["split"],
+        n=options["n"],
+        out=options["out"] or None,
+        command=_command(),
+    )
     if options["json"]:
         print(json.dumps(out))
         return
-    print(f"Wrote {out['n']} reconstructions to {out['out']}; mean squared error {out['mse']:.5f}"
-          f" (from {min(out['errors']):.5f} to {max(out['errors']):.5f})")
+    print(
+        f"Wrote {out['n']} reconstructions to {out['out']}; mean squared error {out['mse']:.5f}"
+        f" (from {min(out['errors']):.5f} to {max(out['errors']):.5f})"
+    )
 
 
 def report(args: list[str]) -> None:
@@ -358,7 +449,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-# ---- the machinery -------------------------------------------------------------------------------------------------------
+# ---- the machinery --------------------------------------------------------------------------------
 
 
 def _api() -> Any:
@@ -386,7 +477,7 @@ def _settings(cls: type) -> list[dataclasses.Field]:
     hints = typing.get_type_hints(cls)
     fields = list(dataclasses.fields(cls))
     for f in fields:
-        f.type = hints[f.name]
+        f.type = cast(Any, hints[f.name])
     return fields
 
 
@@ -399,8 +490,9 @@ def _unset(f: dataclasses.Field) -> Any:
     return f.default if f.type is bool else None
 
 
-def _parse(command: str, args: list[str], own: dict[str, tuple[Any, Any, str]],
-           fields: list[dataclasses.Field] | None = None) -> dict[str, Any]:
+def _parse(
+    command: str, args: list[str], own: dict[str, tuple[Any, Any, str]], fields: list[dataclasses.Field] | None = None
+) -> dict[str, Any]:
     """Parse flags with tyro. `own`: name → (type, default or ..., help); `fields`: settings, unset unless named."""
     import tyro
 
@@ -413,7 +505,7 @@ def _parse(command: str, args: list[str], own: dict[str, tuple[Any, Any, str]],
     for f in fields or []:
         words = "; ".join(w for w in (f.metadata["help"], range_words(f)) if w)
         hint = f"(default: {_shown(f.default)})"
-        kind = f.type if f.type is bool else f.type | None
+        kind = f.type if f.type is bool else cast(Any, f.type) | None
         arg = tyro.conf.arg(help=words, help_behavior_hint=hint, metavar=_metavar(f.type))
         made.append((f.name, Annotated[kind, arg], dataclasses.field(default=_unset(f))))
     made.sort(key=len)  # what must be given comes first
@@ -445,13 +537,25 @@ def _done(run: Any, as_json: bool = False) -> None:
     """The table at the end and where things are."""
     answer = run.folder.metrics()
     if as_json:
-        print(json.dumps({"run": str(run.path), "steps": run.steps, "seconds": run.seconds, "ended": run.ended,
-                          "warnings": run.warnings, "metrics": (answer or {}).get("metrics", {})}))
+        print(
+            json.dumps(
+                {
+                    "run": str(run.path),
+                    "steps": run.steps,
+                    "seconds": run.seconds,
+                    "ended": run.ended,
+                    "warnings": run.warnings,
+                    "metrics": (answer or {}).get("metrics", {}),
+                }
+            )
+        )
         return
     if answer:
         show_metrics(answer)
     speed = f", {run.images / run.seconds:,.0f} images/s" if run.seconds and run.steps else ""
-    took = f"Trained {run.steps:,} steps in {run.seconds:.1f} s{speed}" if run.steps else f"Fitted in {run.seconds:.1f} s"
+    took = (
+        f"Trained {run.steps:,} steps in {run.seconds:.1f} s{speed}" if run.steps else f"Fitted in {run.seconds:.1f} s"
+    )
     say(f"{took}: {run.ended}.")
     say(f"The run lies in {run.path}" + (f", its report is {run.folder.report_path}." if answer else "."))
 
@@ -459,9 +563,12 @@ def _done(run: Any, as_json: bool = False) -> None:
 def _help() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:{width}s}{(f.__doc__ or '').strip().splitlines()[0]}" for name, f in COMMANDS.items()]
-    return ("latentscape: train, measure, look into and use latent-variable models of images.\n\n"
-            "usage: latentscape COMMAND …      (latentscape COMMAND --help for its settings)\n\n" + "\n".join(lines)
-            + "\n\nStart with: latentscape demo")
+    return (
+        "latentscape: train, measure, look into and use latent-variable models of images.\n\n"
+        "usage: latentscape COMMAND …      (latentscape COMMAND --help for its settings)\n\n"
+        + "\n".join(lines)
+        + "\n\nStart with: latentscape demo"
+    )
 
 
 def main() -> None:
@@ -475,7 +582,7 @@ def main() -> None:
         print(_help())
         return
     if args[0] in ("-V", "--version"):
-        from latentscape import __version__
+        from latentscape.version import __version__
 
         print(f"latentscape {__version__}")
         return
@@ -485,8 +592,10 @@ def main() -> None:
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            raise UserError(f"there is no command {args[0]!r}; " + (f"did you mean {near[0]}?" if near else
-                            "`latentscape --help` lists them"))
+            raise UserError(
+                f"there is no command {args[0]!r}; "
+                + (f"did you mean {near[0]}?" if near else "`latentscape --help` lists them")
+            )
         command(args[1:])
     except LatentscapeError as error:
         _fail(str(error), error.exit_status, debug)

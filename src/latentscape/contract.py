@@ -230,13 +230,21 @@ def require(model: Any, ability: type[A], name: str, instead: str = "") -> A:
     if isinstance(model, ability):
         return model
     has = [words for kind, words in WHAT.items() if isinstance(model, kind)]
-    raise AbilityError(f"{name} has no {WHAT[ability].removeprefix('an ').removeprefix('a ')}"
-                       f" (it has {', '.join(has) or 'none of the abilities commands ask for'})"
-                       + (f"; {instead}" if instead else ""))
+    raise AbilityError(
+        f"{name} has no {WHAT[ability].removeprefix('an ').removeprefix('a ')}"
+        f" (it has {', '.join(has) or 'none of the abilities commands ask for'})" + (f"; {instead}" if instead else "")
+    )
 
 
 def abilities(model_class: type) -> list[str]:
     """What a model class can do, in the words of the `models` command."""
-    names = {Encodes: "encode", Decodes: "decode", Samples: "sample", Classifies: "classify",
-             Discriminates: "discriminate", HasPosterior: "posterior", HasLikelihood: "likelihood"}
+    names = {
+        Encodes: "encode",
+        Decodes: "decode",
+        Samples: "sample",
+        Classifies: "classify",
+        Discriminates: "discriminate",
+        HasPosterior: "posterior",
+        HasLikelihood: "likelihood",
+    }
     return [name for kind, name in names.items() if issubclass(model_class, kind)]

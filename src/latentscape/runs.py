@@ -1,15 +1,15 @@
 """The run folder: the only file that knows the names inside it.
 
-    config.toml         complete settings: tables run, train, model, data
-    command.txt         the exact command
-    data.json           what it was trained on: fingerprint, split sizes, labels
-    environment.json    versions, source revision, device
-    log.jsonl           one JSON object a line, append-only
-    checkpoints/        what `resume` goes on from
-    model.safetensors   the trained model
-    metrics.json        the last evaluation
-    pictures/           sheets and plots, with captions.json
-    report.html         everything on one page
+config.toml         complete settings: tables run, train, model, data
+command.txt         the exact command
+data.json           what it was trained on: fingerprint, split sizes, labels
+environment.json    versions, source revision, device
+log.jsonl           one JSON object a line, append-only
+checkpoints/        what `resume` goes on from
+model.safetensors   the trained model
+metrics.json        the last evaluation
+pictures/           sheets and plots, with captions.json
+report.html         everything on one page
 """
 
 from __future__ import annotations
@@ -38,23 +38,34 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._appended = False  # a log line cut short by a crash is ended before the first new one
         if not self.path.exists():
             raise RunError(f"there is no run folder {self.path}; `latentscape train` makes one")
         if not self._config_path.is_file():
-            raise RunError(f"{self.path} is not a run folder: it holds no config.toml; give the folder that "
-                           "`latentscape train` named")
+            raise RunError(
+                f"{self.path} is not a run folder: it holds no config.toml; give the folder that "
+                "`latentscape train` named"
+            )
 
     @classmethod
-    def create(cls, path: Path | str, *, config: dict[str, Any], command: str, data: dict[str, Any],
-               environment: dict[str, Any]) -> RunFolder:
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        config: dict[str, Any],
+        command: str,
+        data: dict[str, Any],
+        environment: dict[str, Any],
+    ) -> RunFolder:
         """Make a run folder. One that holds anything already raises `RunError`: nothing written before is lost."""
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 what = "a run already" if (path / "config.toml").exists() else "other files"
-                raise RunError(f"{path} holds {what}; choose another --out, or continue it with: "
-                               f"latentscape resume {path}")
+                raise RunError(
+                    f"{path} holds {what}; choose another --out, or continue it with: latentscape resume {path}"
+                )
             (path / "checkpoints").mkdir()
             (path / "pictures").mkdir()
         except OSError as error:
@@ -147,7 +158,8 @@ class RunFolder:
         """Add a record to the log."""
         path = self.path / "log.jsonl"
         try:
-            torn = path.exists() and path.stat().st_size and not path.read_bytes()[-1:] == b"\n"
+            torn = not self._appended and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+            self._appended = True
             with open(path, "a", encoding="utf-8") as f:
                 f.write(("\n" if torn else "") + json.dumps(record) + "\n")
         except OSError as error:
@@ -166,8 +178,9 @@ class RunFolder:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 f.seek(0)
-                raise RunError(f"{self.path} is in use by process {f.read().strip() or 'another'}; wait for it to end "
-                               "or stop it") from error
+                raise RunError(
+                    f"{self.path} is in use by process {f.read().strip() or 'another'}; wait for it to end or stop it"
+                ) from error
             f.truncate(0)
             f.write(str(os.getpid()))
             f.flush()
@@ -182,8 +195,9 @@ class RunFolder:
             run = config["run"]
             model_class = models.model_class(run["model"])
             settings = model_class.Config.from_dict(config["model"])
-            return models.build(run["model"], DataShape(tuple(run["shape"])), settings, run["classes"],
-                                config["train"]["seed"])
+            return models.build(
+                run["model"], DataShape(tuple(run["shape"])), settings, run["classes"], config["train"]["seed"]
+            )
         except (KeyError, ConfigError, TypeError) as error:
             raise RunError(f"{self._config_path} does not describe a model ({error}); restore it") from error
 
@@ -200,7 +214,9 @@ class RunFolder:
         else:
             newest = self.checkpoints().newest()
             if newest is None:
-                raise RunError(f"{self.path} holds no trained model and no checkpoint; run: latentscape resume {self.path}")
+                raise RunError(
+                    f"{self.path} holds no trained model and no checkpoint; run: latentscape resume {self.path}"
+                )
             average = {k[4:]: v for k, v in newest[1].items() if k.startswith("ema.")}
             tensors = average or {k[6:]: v for k, v in newest[1].items() if k.startswith("model.")}
         try:

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentscape.data.fetch import fetch as fetch
+    from latentscape.data.fetching import fetch as fetch
     from latentscape.data.imageset import Findings as Findings
     from latentscape.data.imageset import ImageSet as ImageSet
     from latentscape.data.imageset import describe as describe
@@ -21,7 +21,7 @@ _HOMES = {
     "Findings": "imageset",
     "ImageSet": "imageset",
     "describe": "imageset",
-    "fetch": "fetch",
+    "fetch": "fetching",
     "load_data": "load",
     "to_range": "imageset",
 }

@@ -33,9 +33,16 @@ class Examples:
 class Gatherer:
     """Takes rows of one split of a set, scaled to a value range, on a device."""
 
-    def __init__(self, data: ImageSet, split: str, value_range: ValueRange, device: torch.device | str,
-                 memory_format: torch.memory_format = torch.contiguous_format) -> None:
-        self.device, self.value_range, self.memory_format = torch.device(device), value_range, memory_format
+    def __init__(
+        self,
+        data: ImageSet,
+        split: str,
+        value_range: ValueRange,
+        device: torch.device | str,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self.value_range: ValueRange = value_range
+        self.device, self.memory_format = torch.device(device), memory_format
         self.rows = data.indices(split)
         self.binarise = data.binarise == "dynamic" and split == "train"
         self.x: Tensor = data.x
@@ -63,8 +70,11 @@ class Gatherer:
             x = bits if self.value_range != "signed" else 2 * bits - 1
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
-        return Examples(x, self.y[here] if self.y is not None else None,
-                        self.attributes[here] if self.attributes is not None else None)
+        return Examples(
+            x,
+            self.y[here] if self.y is not None else None,
+            self.attributes[here] if self.attributes is not None else None,
+        )
 
 
 class TrainBatches:

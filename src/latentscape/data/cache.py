@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -126,13 +127,16 @@ def publish(folder: Path, key: str, raw: Raw) -> Path:
     final = packed_path(key)
     index = {
         "version": VERSION, "name": raw.name, "shape": list(raw.x.shape), "label_names": list(raw.label_names),
-        "attribute_names": list(raw.attribute_names), "files": list(raw.files or ()), "findings": raw.findings.to_dict(),
+        "attribute_names": list(raw.attribute_names), "files": list(raw.files or ()),
+        "findings": raw.findings.to_dict(),
     }  # fmt: skip
     for name in _ARRAYS:
         array = getattr(raw, name)
         if array is not None:
+            content = io.BytesIO()  # written to a file itself, np.save hides that the disk is full
+            np.save(content, array, allow_pickle=False)
             with open(folder / f"{name}.npy", "wb") as f:
-                np.save(f, array, allow_pickle=False)
+                f.write(content.getbuffer())
                 _flush(f)
     with open(folder / "index.json", "w", encoding="utf-8") as f:
         json.dump(index, f, ensure_ascii=True)

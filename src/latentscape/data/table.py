@@ -2,8 +2,8 @@
 
 The column of file names is the one that matches the most files. Of the others, `split`, `partition` or `subset` gives
 the split (train, valid, test or 0, 1, 2); `label`, `class`, `target` or `category` (or the one asked for) the label;
-columns of numbers become attributes; columns of text with at most 32 different values become one attribute of 0 and 1 per value
-("gender=male"; of two values only the second in the alphabet), others are left out with a note.
+columns of numbers become attributes; columns of text with at most 32 different values become one attribute of 0 and 1
+per value ("gender=male"; of two values only the second in the alphabet), others are left out with a note.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Known:
 
 
 def candidates(folder: Path, asked: str) -> list[Path]:
-    """Tables that may speak of the folder's pictures: the one asked for, else those in the folder, else those beside it.
+    """Tables that may speak of the folder's pictures: the one asked for, else those in the folder and beside it.
 
     Beside the folder only usual names (labels.csv, metadata.csv, …) and the folder's own name count.
     """

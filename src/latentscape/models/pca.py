@@ -42,8 +42,9 @@ class Model(contract.Fitted, contract.Reconstructs, contract.Samples):
         super().__init__(shape, config, classes)
         limit = shape.size
         if config.latent_dim and config.latent_dim > limit:
-            raise ConfigError(f"--latent-dim must be at most {limit}, the values of one example ({shape}), "
-                              f"got {config.latent_dim}")
+            raise ConfigError(
+                f"--latent-dim must be at most {limit}, the values of one example ({shape}), got {config.latent_dim}"
+            )
         self.latent_dim = config.latent_dim or 0
         self.register_buffer("mean", torch.zeros(shape.size))
         self.register_buffer("components", torch.zeros(shape.size, self.latent_dim))  # D×L, orthonormal columns
@@ -64,8 +65,12 @@ class Model(contract.Fitted, contract.Reconstructs, contract.Samples):
         self.variances, self.spectrum, self.total_variance = values[:kept].float(), values.float(), total.float()
         share = float(values[:kept].sum() / total) if total > 0 else 1.0
         report(f"{kept} components explain {share:.1%} of the variance of {n:,} examples")
-        return {"components": kept, "explained_variance": share,
-                "compression_numbers": kept / self.shape.size, "compression_bytes": 4 * kept / self.shape.size}
+        return {
+            "components": kept,
+            "explained_variance": share,
+            "compression_numbers": kept / self.shape.size,
+            "compression_bytes": 4 * kept / self.shape.size,
+        }
 
     def _moments(self, batches: Callable[[], Iterable[Tensor]]) -> tuple[int, Tensor, Tensor]:
         n, first, second = 0, torch.zeros(self.shape.size, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
@@ -107,14 +112,14 @@ class Model(contract.Fitted, contract.Reconstructs, contract.Samples):
         share = values.cumsum(0) / total.clamp_min(1e-300)
         return min(int((share < self.config.variance - 1e-12).sum()) + 1, len(values))
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
         # The number of components is known only after fitting, so buffers take the saved sizes.
         for name in ("components", "variances", "spectrum"):
             saved = state_dict.get(prefix + name)
             if saved is not None:
                 setattr(self, name, torch.zeros_like(saved))
         self.latent_dim = self.components.shape[1]
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def encode(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
         """Coordinates along the components, z_BL."""

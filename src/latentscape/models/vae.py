@@ -31,7 +31,9 @@ class Config(build.NetSettings):
     likelihood: Literal["auto", "bernoulli", "gaussian"] = setting("auto", "auto: bernoulli for images, else gaussian")
     noise_std: float = setting(0.1, "gaussian likelihood: its fixed standard deviation, in data units", above=0)
     beta: float | None = setting(None, "weight of the KL in nats; unset: from beta_per_pixel", at_least=0)
-    beta_per_pixel: float = setting(0.005, "KL weight beside a loss averaged over pixels; β = this × pixels", at_least=0)
+    beta_per_pixel: float = setting(
+        0.005, "KL weight beside a loss averaged over pixels; β = this × pixels", at_least=0
+    )
     beta_warmup_steps: int = setting(0, "raise β linearly from 0 over so many steps", at_least=0)
     recon_weight: float = setting(1.0, "weight of the reconstruction term (0 shows posterior collapse)", at_least=0)
     log_scale: Literal["variance", "std"] = setting("variance", "what the encoder's second half is the log of")
@@ -63,8 +65,10 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
     def notes(self) -> list[str]:
         """The KL weight in nats, converted in the open."""
         per_pixel = self.beta / self.shape.size
-        return [f"KL weight β = {self.beta:.4g} in nats per image, the same as {per_pixel:.4g} beside a mean over "
-                f"{self.shape.size:,} values"]
+        return [
+            f"KL weight β = {self.beta:.4g} in nats per image, the same as {per_pixel:.4g} beside a mean over "
+            f"{self.shape.size:,} values"
+        ]
 
     def draw(self, phase: str, batch: Batch, rng: torch.Generator) -> Draws:
         """eps: B×L standard normal."""

@@ -55,6 +55,11 @@ def doublings(height: int, width: int) -> int:
     return max(fits[-1] if fits else 1, math.ceil(math.log2(max(height, width, 2) / 8)))
 
 
+def _padding(want: int, have: int) -> int:
+    """Of the last 7×7 convolution, so that `have` pixels become `want` (or one more, if the difference is odd)."""
+    return min(3, max(0, (want - have + 7) // 2))
+
+
 def decoder(features: int, shape: DataShape, *, width: int, depth: int, norm: bool) -> nn.Sequential:
     """Linear to a small grid, `depth` transposed convolutions (0: by the size), 7×7 convolution to the picture."""
     channels, height, across = shape.dims
@@ -67,6 +72,5 @@ def decoder(features: int, shape: DataShape, *, width: int, depth: int, norm: bo
         layers += _block(nn.ConvTranspose2d(filters, after, 3, 2, 1, 1), after, norm)
         filters = after
     # A padding below 3 cuts pixels off inside the convolution; what no padding can cut, or cuts unevenly, is cropped.
-    padding = tuple(min(3, max(0, (want - size * 2**m + 6 + 1) // 2))
-                    for want, size in zip((height, across), grid, strict=True))
+    padding = (_padding(height, grid[0] * 2**m), _padding(across, grid[1] * 2**m))
     return nn.Sequential(*layers, NarrowConv2d(filters, channels, 7, 1, padding), Crop(height, across))

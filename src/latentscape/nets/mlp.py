@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from torch import nn
 def layers(sizes: Sequence[int], *, norm: bool) -> list[nn.Module]:
     """Linear, ReLU, then BatchNorm if asked, for each step of `sizes`."""
     out: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         out += [nn.Linear(before, after), nn.ReLU()]
         if norm:
             out.append(nn.BatchNorm1d(after))

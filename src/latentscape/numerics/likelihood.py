@@ -33,4 +33,6 @@ def squared_error(xhat_BX: Tensor, x_BX: Tensor) -> Tensor:
 def check_pixels(bernoulli: bool, is_image: bool) -> None:
     """A Bernoulli needs values in [0, 1], which only images promise. Raises `ConfigError`."""
     if bernoulli and not is_image:
-        raise ConfigError("a Bernoulli likelihood (bce) needs images with pixels in [0, 1]; vectors need gaussian (mse)")
+        raise ConfigError(
+            "a Bernoulli likelihood (bce) needs images with pixels in [0, 1]; vectors need gaussian (mse)"
+        )

@@ -23,6 +23,6 @@ def spherical(a_BL: Tensor, b_BL: Tensor, steps: int) -> Tensor:
     cos = ((a_BL / na.clamp_min(1e-12)) * (b_BL / nb.clamp_min(1e-12))).sum(-1, keepdim=True)
     angle = torch.arccos(cos.clamp(-1, 1))
     sin = torch.sin(angle)
-    arc = (torch.sin((1 - t) * angle) * a_BL / na.clamp_min(1e-12) + torch.sin(t * angle) * b_BL / nb.clamp_min(1e-12))
+    arc = torch.sin((1 - t) * angle) * a_BL / na.clamp_min(1e-12) + torch.sin(t * angle) * b_BL / nb.clamp_min(1e-12)
     arc = arc / sin.clamp_min(1e-12) * ((1 - t) * na + t * nb)
     return torch.where(sin.abs() > 1e-4, arc, linear(a_BL, b_BL, steps))

@@ -54,15 +54,20 @@ def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
         settings = settings.replace(labels="", label_column="")
     images = load_data(data, settings)
     if images.shape.dims != shape:
-        raise DataError(f"{images.name} has examples of {images.shape}, and the model in {folder.path} was built for "
-                        f"{folder.build_model().shape}; give data of that shape")
+        raise DataError(
+            f"{images.name} has examples of {images.shape}, and the model in {folder.path} was built for "
+            f"{folder.build_model().shape}; give data of that shape"
+        )
     return images
 
 
 def pick_device(model: Model) -> torch.device:
     """Evaluation runs on the accelerator if there is one."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu") if torch.accelerator.is_available() \
+    return (
+        torch.accelerator.current_accelerator() or torch.device("cpu")
+        if torch.accelerator.is_available()
         else torch.device("cpu")
+    )
 
 
 @torch.no_grad()
@@ -106,8 +111,9 @@ def _batch_metrics(model: Model, b: Any, rng: torch.Generator, latents: list[Ten
             yield "elbo_nats", latent.elbo_nats(model, b.x, b.y, rng)
 
 
-def _latent_metrics(model: Model, images: ImageSet, z_NL: Tensor, y_N: Tensor | None, device: torch.device,
-                    split: str) -> dict[str, float]:
+def _latent_metrics(
+    model: Model, images: ImageSet, z_NL: Tensor, y_N: Tensor | None, device: torch.device, split: str
+) -> dict[str, float]:
     out: dict[str, float] = {}
     if isinstance(model, HasPosterior):
         out["active_units"] = latent.active_units(z_NL)
@@ -135,9 +141,15 @@ def evaluated(folder: RunFolder, model: Model, images: ImageSet, split: str, *, 
     start = time.monotonic()
     metrics, n = evaluate_model(model, images, split)
     answer = {
-        "run": str(folder.path), "model": folder.config()["run"]["model"], "data": images.name, "split": split, "n": n,
-        "metrics": metrics, "protocol": {k: PROTOCOL[k] for k in metrics}, "seconds": round(time.monotonic() - start, 2),
-    }  # fmt: skip
+        "run": str(folder.path),
+        "model": folder.config()["run"]["model"],
+        "data": images.name,
+        "split": split,
+        "n": n,
+        "metrics": metrics,
+        "protocol": {k: PROTOCOL[k] for k in metrics},
+        "seconds": round(time.monotonic() - start, 2),
+    }
     if keep:
         folder.write_metrics(answer)
     return answer

@@ -36,8 +36,10 @@ def sort(model: str, given: Mapping[str, Any]) -> Overrides:
     for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            raise ConfigError(f"{model} has no setting {name!r}" + (f"; did you mean {near[0]}?" if near else
-                              f"; `latentscape train {model} --help` lists them"))
+            raise ConfigError(
+                f"{model} has no setting {name!r}"
+                + (f"; did you mean {near[0]}?" if near else f"; `latentscape train {model} --help` lists them")
+            )
         out[known[name]][name] = value
     return Overrides(**out)
 

@@ -64,7 +64,9 @@ class Stage:
     def save(self, name: str, picture: np.ndarray, title: str, caption: str) -> Path:
         """A PNG in the run's pictures."""
         path = self.folder.pictures_path / f"{name}.png"
-        return files.save_png(path, picture, title=title, caption=caption, command=self.command or self.folder.command())
+        return files.save_png(
+            path, picture, title=title, caption=caption, command=self.command or self.folder.command()
+        )
 
     def need(self, ability: type, instead: str = "") -> Any:
         """The model with the ability, or `AbilityError`."""
@@ -99,7 +101,7 @@ def prior_codes(stage: Stage, n: int, seed: int, prior: str = "auto") -> tuple[T
     return fitted.sample(n, rng), f"a {prior} Gaussian fitted to {len(z_NL):,} training latents"
 
 
-# ---- what can be shown -----------------------------------------------------------------------------------------------
+# ---- what can be shown -----------------------------------------------------------------------------------------
 
 
 def reconstructions(stage: Stage, n: int = 10) -> Path:
@@ -111,9 +113,13 @@ def reconstructions(stage: Stage, n: int = 10) -> Path:
         xhat = model.reconstruct(batch.x, batch.y)
     error = reconstruction.mse(to_unit(batch.x, stage.model.value_range), to_unit(xhat, stage.model.value_range))
     picture = sheets.rows([("original", stage.unit(batch.x)), ("reconstruction", stage.unit(xhat))])
-    return stage.save("reconstructions", picture, "Reconstructions",
-                      f"The first {len(batch.x)} {stage.split} images and what the model gives back; mean squared error "
-                      f"per image {', '.join(f'{e:.4f}' for e in error.tolist())}.")
+    return stage.save(
+        "reconstructions",
+        picture,
+        "Reconstructions",
+        f"The first {len(batch.x)} {stage.split} images and what the model gives back; mean squared error "
+        f"per image {', '.join(f'{e:.4f}' for e in error.tolist())}.",
+    )
 
 
 def samples(stage: Stage, n: int = 64, seed: int = 0, prior: str = "auto") -> Path:
@@ -135,15 +141,16 @@ def map(stage: Stage, n: int = MAP_POINTS) -> Path:
     picture = plots.scatter(z_N2.numpy(), labels, stage.images.label_names, title="", xlabel=xlabel, ylabel=ylabel)
     colour = "coloured by label" if labels is not None else "one dot each"
     means = "posterior means of " if isinstance(model, HasPosterior) else ""
-    return stage.save("map", picture, "Latent map", f"{means}{len(z_NL):,} {stage.split} examples, {colour}.".capitalize())
+    return stage.save(
+        "map", picture, "Latent map", f"{means}{len(z_NL):,} {stage.split} examples, {colour}.".capitalize()
+    )
 
 
 def grid(stage: Stage, steps: int = 20, low: float | None = None, high: float | None = None) -> Path:
     """The decoded latent plane (L = 2, or the two coordinates that vary most)."""
     stage.need_images()
     model = stage.need(Decodes, "it has no latents to walk over")
-    if not isinstance(model, Encodes):
-        raise AbilityError(f"{stage.name} has no encoder, so the plane's range is unknown; `sample` shows what it makes")
+    stage.need(Encodes, "so the plane's range is unknown; `sample` shows what it makes")
     source = Gatherer(stage.images, stage.split, stage.model.value_range, "cpu")
     z_NL, _ = encode.encode_all(model, in_order(source, 500, MAP_POINTS))
     order = z_NL.var(0).argsort(descending=True)
@@ -155,8 +162,12 @@ def grid(stage: Stage, steps: int = 20, low: float | None = None, high: float | 
     codes = walks.lattice(z_NL.mean(0), dims, low, high, steps)
     x = stage.unit(encode.decode_all(model, codes))
     picture = plots.lattice(x, steps, steps, (low, high, low, high), f"z{dims[0] + 1}", f"z{dims[1] + 1}")
-    return stage.save("grid", picture, "Decoded latent plane",
-                      f"Latent coordinates {dims[0] + 1} and {dims[1] + 1} over [{low:.3g}, {high:.3g}]², decoded.")
+    return stage.save(
+        "grid",
+        picture,
+        "Decoded latent plane",
+        f"Latent coordinates {dims[0] + 1} and {dims[1] + 1} over [{low:.3g}, {high:.3g}]², decoded.",
+    )
 
 
 def denoise(stage: Stage, n: int = 10, sigma: float = 0.3, seed: int = 0) -> Path:
@@ -177,11 +188,17 @@ def denoise(stage: Stage, n: int = 10, sigma: float = 0.3, seed: int = 0) -> Pat
     count = min(len(source), MAP_POINTS)
     noisy_mse, clean_mse = (errors / count).tolist()
     assert first is not None
-    picture = sheets.rows([(t, stage.unit(x)) for t, x in zip(("clean", f"noisy, σ = {sigma:g}", "cleaned"), first,
-                                                            strict=True)])
-    return stage.save("denoised", picture, "Denoised", f"Gaussian noise of σ = {sigma:g} added (not clipped), then "
-                      f"encoded and decoded. Over {count:,} {stage.split} images the mean squared error to the clean "
-                      f"image goes from {noisy_mse:.4f} to {clean_mse:.4f}.")
+    picture = sheets.rows(
+        [(t, stage.unit(x)) for t, x in zip(("clean", f"noisy, σ = {sigma:g}", "cleaned"), first, strict=True)]
+    )
+    return stage.save(
+        "denoised",
+        picture,
+        "Denoised",
+        f"Gaussian noise of σ = {sigma:g} added (not clipped), then "
+        f"encoded and decoded. Over {count:,} {stage.split} images the mean squared error to the clean "
+        f"image goes from {noisy_mse:.4f} to {clean_mse:.4f}.",
+    )
 
 
 def interpolation(stage: Stage, steps: int = 10, labels: tuple[int, int] = (7, 6), spherical: bool = False) -> Path:
@@ -199,8 +216,13 @@ def interpolation(stage: Stage, steps: int = 10, labels: tuple[int, int] = (7, 6
     decoded = encode.decode_all(model, walk)
     picture = sheets.rows([("cross-fade of pixels", stage.unit(fade)), ("walk in latent space", stage.unit(decoded))])
     kind = "spherical" if spherical else "linear"
-    return stage.save("interpolation", picture, "Interpolation", f"From {stage.split} image {a} to {b} in {steps} steps: "
-                      f"pixels mixed above, the {kind} path between the latents decoded below.")
+    return stage.save(
+        "interpolation",
+        picture,
+        "Interpolation",
+        f"From {stage.split} image {a} to {b} in {steps} steps: "
+        f"pixels mixed above, the {kind} path between the latents decoded below.",
+    )
 
 
 def _two(y_N: Tensor | None, labels: tuple[int, int]) -> tuple[int, int]:
@@ -222,9 +244,13 @@ def posterior(stage: Stage, n: int = MAP_POINTS) -> Path:
         qs = [model.posterior(b.x, b.y) for b in in_order(source, 500, n)]
     mean, var = torch.cat([q.mean for q in qs]), torch.cat([q.log_var for q in qs]).exp()
     values = {"posterior mean μ": mean.flatten().numpy(), "posterior variance σ²": var.flatten().numpy()}
-    return stage.save("posterior", plots.histograms(values, bins=40, columns=2), "Posterior",
-                      f"Means (their mean magnitude {mean.abs().mean():.3f}) and variances (mean σ {var.sqrt().mean():.3f}) "
-                      f"over {len(mean):,} {stage.split} examples and all {mean.shape[1]} latent dimensions.")
+    return stage.save(
+        "posterior",
+        plots.histograms(values, bins=40, columns=2),
+        "Posterior",
+        f"Means (their mean magnitude {mean.abs().mean():.3f}) and variances (mean σ {var.sqrt().mean():.3f}) "
+        f"over {len(mean):,} {stage.split} examples and all {mean.shape[1]} latent dimensions.",
+    )
 
 
 def components(stage: Stage, n: int = 100) -> Path:
@@ -236,8 +262,12 @@ def components(stage: Stage, n: int = 100) -> Path:
     x = directions[:, :n].T.reshape(-1, *stage.model.shape.dims)
     span = x.abs().flatten(1).amax(1).view(-1, 1, 1, 1).clamp_min(1e-12)
     picture = sheets.sheet((0.5 + 0.5 * x / span).numpy())
-    return stage.save("components", picture, "Principal components", f"The {len(x)} leading components, each stretched "
-                      "about mid-grey by its largest magnitude.")
+    return stage.save(
+        "components",
+        picture,
+        "Principal components",
+        f"The {len(x)} leading components, each stretched about mid-grey by its largest magnitude.",
+    )
 
 
 def spectrum(stage: Stage) -> Path:
@@ -246,12 +276,20 @@ def spectrum(stage: Stage) -> Path:
     if not isinstance(values, Tensor) or not isinstance(total, Tensor):
         raise AbilityError(f"{stage.name} has no spectrum of variances; `pca` has")
     share = (values.double().cumsum(0) / total.double().clamp_min(1e-300)).numpy()
-    kept, size = stage.model.latent_dim, stage.model.shape.size  # type: ignore[attr-defined]
-    picture = plots.curves({"explained share of variance": (np.arange(1, len(share) + 1), share)}, xlabel="components",
-                           ylabel="share of variance")
-    return stage.save("spectrum", picture, "Explained variance", f"{kept} components explain {share[kept - 1]:.1%}. In "
-                      f"numbers an example takes {kept} instead of {size} ({kept / size:.1%}); in bytes {4 * kept} "
-                      f"(float32) instead of {size} (uint8): {4 * kept / size:.1%}.")
+    kept, size = int(stage.need(Encodes).latent_dim), stage.model.shape.size
+    picture = plots.curves(
+        {"explained share of variance": (np.arange(1, len(share) + 1), share)},
+        xlabel="components",
+        ylabel="share of variance",
+    )
+    return stage.save(
+        "spectrum",
+        picture,
+        "Explained variance",
+        f"{kept} components explain {share[kept - 1]:.1%}. In "
+        f"numbers an example takes {kept} instead of {size} ({kept / size:.1%}); in bytes {4 * kept} "
+        f"(float32) instead of {size} (uint8): {4 * kept / size:.1%}.",
+    )
 
 
 def points(stage: Stage, n: int = MAP_POINTS) -> Path:
@@ -263,13 +301,18 @@ def points(stage: Stage, n: int = MAP_POINTS) -> Path:
     with torch.no_grad():
         xhat = model.reconstruct(batch.x, batch.y)
     labels = batch.y.numpy() if batch.y is not None else None
-    picture = plots.scatter(xhat.numpy(), labels, stage.images.label_names, background=batch.x.numpy(), xlabel="x₁",
-                            ylabel="x₂")
-    return stage.save("points", picture, "Reconstructed points", f"Reconstructions of {len(batch.x):,} {stage.split} "
-                      "points (coloured) over the points themselves (grey).")
+    picture = plots.scatter(
+        xhat.numpy(), labels, stage.images.label_names, background=batch.x.numpy(), xlabel="x₁", ylabel="x₂"
+    )
+    return stage.save(
+        "points",
+        picture,
+        "Reconstructed points",
+        f"Reconstructions of {len(batch.x):,} {stage.split} points (coloured) over the points themselves (grey).",
+    )
 
 
-# ---- choosing ---------------------------------------------------------------------------------------------------------
+# ---- choosing ------------------------------------------------------------------------------------------------
 
 STANDARD = ("reconstructions", "samples", "map", "grid", "points")
 """What every run shows, as far as its model can."""
@@ -278,7 +321,11 @@ STANDARD = ("reconstructions", "samples", "map", "grid", "points")
 def pictures() -> dict[str, Callable[..., Path]]:
     """Picture name → function, in the order above."""
     found = {k: f for k, f in globals().items() if inspect.isfunction(f) and not k.startswith("_")}
-    return {k: f for k, f in found.items() if k != "prior_codes" and next(iter(inspect.signature(f).parameters), "") == "stage"}
+    return {
+        k: f
+        for k, f in found.items()
+        if k != "prior_codes" and next(iter(inspect.signature(f).parameters), "") == "stage"
+    }
 
 
 def show(stage: Stage, what: str, **options: Any) -> Path:
@@ -304,4 +351,3 @@ def show_standard(stage: Stage) -> list[Path]:
         except (AbilityError, DataError):
             continue
     return made
-

@@ -41,7 +41,9 @@ class Console(Protocol):
         """One sentence."""
         ...
 
-    def training(self, total_steps: int, batch_size: int) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
+    def training(
+        self, total_steps: int, batch_size: int
+    ) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
         """A progress bar for the loop: called with (step, images)."""
         ...
 
@@ -91,8 +93,8 @@ def train(
     """Train `model` on `data` into a new run folder.
 
     data: a name (`digits`, `mnist`, …), a path, an array, a tensor, or a loaded `ImageSet`. settings: any training,
-    model or data setting by name (`latent_dim=2, epochs=10, size="64"`). scale: multiplies the number of steps. Raises `UserError` on bad settings or data
-    (before anything is written) and `RunFailed` when the run itself fails.
+    model or data setting by name (`latent_dim=2, epochs=10, size="64"`). scale: multiplies the number of steps.
+    Raises `UserError` on bad settings or data (before anything is written) and `RunFailed` when the run fails.
     """
     console = console or Silent()
     given = overrides.sort(model, settings)
@@ -112,19 +114,32 @@ def train(
     folder = RunFolder.create(
         out or free_name(Path("runs"), f"{model}-{images.name}"),
         config={
-            "run": {"model": model, "data": source, "shape": list(images.shape.dims), "classes": images.classes,
-                    "init_from": str(Path(init_from).resolve()) if init_from else ""},
-            "train": train_settings.to_dict(), "model": config.to_dict(), "data": data_settings.to_dict(),
+            "run": {
+                "model": model,
+                "data": source,
+                "shape": list(images.shape.dims),
+                "classes": images.classes,
+                "init_from": str(Path(init_from).resolve()) if init_from else "",
+            },
+            "train": train_settings.to_dict(),
+            "model": config.to_dict(),
+            "data": data_settings.to_dict(),
         },
         command=command or _python_call(model, source or "data", settings),
         data=describe(images),
         environment=environment(train_settings),
-    )  # fmt: skip
+    )
     return _run(folder, net, images, train_settings, console)
 
 
-def resume(path: Path | str, *, data: Any = None, epochs: int | None = None, max_steps: int | None = None,
-           console: Console | None = None) -> Run:
+def resume(
+    path: Path | str,
+    *,
+    data: Any = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    console: Console | None = None,
+) -> Run:
     """Go on with a run from its newest whole checkpoint; a finished one goes on only with more epochs or steps.
 
     data: only for runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
@@ -138,8 +153,10 @@ def resume(path: Path | str, *, data: Any = None, epochs: int | None = None, max
     images = load_data(source, DataSettings.from_dict(config["data"]), progress=not isinstance(console, Silent))
     was, now = folder.data().get("fingerprint"), images.fingerprint
     if was != now:
-        raise RunError(f"the data at {config['run']['data'] or 'hand'} is not what {path} was trained on (fingerprint "
-                       f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from")
+        raise RunError(
+            f"the data at {config['run']['data'] or 'hand'} is not what {path} was trained on (fingerprint "
+            f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from"
+        )
     settings = TrainSettings.from_dict(config["train"])
     longer = {k: v for k, v in (("epochs", epochs), ("max_steps", max_steps)) if v is not None}
     net = folder.build_model()
@@ -148,8 +165,9 @@ def resume(path: Path | str, *, data: Any = None, epochs: int | None = None, max
     return _run(folder, net, images, settings.replace(**longer), console, more=bool(longer))
 
 
-def _run(folder: RunFolder, net: Model, images: ImageSet, settings: TrainSettings, console: Console, *,
-         more: bool = False) -> Run:
+def _run(
+    folder: RunFolder, net: Model, images: ImageSet, settings: TrainSettings, console: Console, *, more: bool = False
+) -> Run:
     with folder.locked():
         for note in net.notes():
             console.say(note)
@@ -178,14 +196,15 @@ def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console) -> 
     return Run(folder, net.eval(), images, "; ".join(lines), seconds, 0, len(source))
 
 
-def _loop(folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSettings, console: Console,
-          more: bool) -> Run:
+def _loop(
+    folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSettings, console: Console, more: bool
+) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
     newest = checkpoints.newest(console.say)
     size = len(images.indices("train"))
     batch_size = size if settings.full_batch else min(settings.batch_size, size)
     total = total_steps(net, settings, size, batch_size)
-    execute = (execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total))
+    execute = execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total)
     torch.set_num_threads(execute.threads)
     net = execute.place(net)  # type: ignore[assignment]
     source = _gather(images, "train", net, execute)
@@ -200,11 +219,15 @@ def _loop(folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSett
             console.say("Warning: " + record["text"])
 
     loop = Loop(
-        net, batches, settings, execute, checkpoints,
+        net,
+        batches,
+        settings,
+        execute,
+        checkpoints,
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
         probe=next(in_order(held or source, PROBE, PROBE)),
         hooks=Hooks(log=log),
-    )  # fmt: skip
+    )
     if newest:
         loop.restore(newest[1], newest[2])
         if more:
@@ -215,12 +238,17 @@ def _loop(folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSett
         loop.hooks.progress = progress
         done = loop.run()
     if not done.finished:
-        raise Stopped(f"stopped at step {done.step:,} with everything saved; go on with: latentscape resume "
-                      f"{shlex.quote(str(folder.path))}")
+        raise Stopped(
+            f"stopped at step {done.step:,} with everything saved; go on with: latentscape resume "
+            f"{shlex.quote(str(folder.path))}"
+        )
     model = loop.result().to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    folder.append({"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds,
-                   "reason": done.finished})
-    return Run(folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings)
+    folder.append(
+        {"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds, "reason": done.finished}
+    )
+    return Run(
+        folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings
+    )
 
 
 class Stopped(RunError):
@@ -270,15 +298,21 @@ def environment(settings: TrainSettings) -> dict[str, Any]:
     """Versions and machine, for the run's own record."""
     import numpy
 
-    from latentscape import __version__
+    from latentscape.version import __version__
 
     device = execution.pick_device(settings.device)
     return {
-        "latentscape": __version__, "python": platform.python_version(), "torch": torch.__version__,
-        "numpy": numpy.__version__, "platform": platform.platform(), "git": _revision(), "device": str(device),
-        "processor": _processor(device), "threads": settings.threads or torch.get_num_threads(),
+        "latentscape": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "git": _revision(),
+        "device": str(device),
+        "processor": _processor(device),
+        "threads": settings.threads or torch.get_num_threads(),
         "fast_bf16": execution.has_fast_bf16(device),
-    }  # fmt: skip
+    }
 
 
 def _processor(device: torch.device) -> str:
@@ -294,8 +328,13 @@ def _processor(device: torch.device) -> str:
 def _revision() -> str:
     """The source's git revision, if it is a checkout."""
     try:
-        out = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-                             capture_output=True, text=True, timeout=5, check=True)
+        out = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return out.stdout.strip()
@@ -309,4 +348,3 @@ def _python_call(model: str, source: str, settings: dict[str, Any]) -> str:
 def command_line() -> str:
     """This process's command, as it can be typed again."""
     return shlex.join(["latentscape", *sys.argv[1:]])
-

@@ -22,8 +22,16 @@ from latentscape.tasks.evaluating import load_for, to_unit
 from latentscape.training.checkpoint import write_atomically
 
 
-def sample(path: Path | str, *, n: int = 64, seed: int = 0, prior: str = "auto", temperature: float = 1.0,
-           out: Path | str | None = None, command: str = "") -> dict[str, Any]:
+def sample(
+    path: Path | str,
+    *,
+    n: int = 64,
+    seed: int = 0,
+    prior: str = "auto",
+    temperature: float = 1.0,
+    out: Path | str | None = None,
+    command: str = "",
+) -> dict[str, Any]:
     """Decode n draws of a prior into a file; says how many, from where and to where."""
     if n < 1:
         raise ConfigError(f"--n must be at least 1, got {n}")
@@ -41,7 +49,9 @@ def sample(path: Path | str, *, n: int = 64, seed: int = 0, prior: str = "auto",
         z_NL = center + temperature * (z_NL - center)
     x = encode.decode_all(decoder, z_NL)
     target = Path(out) if out else folder.pictures_path / "samples.png"
-    _write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", f"{n} latents from {source}, seed {seed}, decoded.")
+    _write(
+        target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", f"{n} latents from {source}, seed {seed}, decoded."
+    )
     return {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
 
 
@@ -59,13 +69,23 @@ def _write(target: Path, x: Any, stage: showing.Stage, shape: DataShape, title: 
 def _pairs(x_NCHW: np.ndarray, xhat_NCHW: np.ndarray, columns: int = 10) -> np.ndarray:
     """Rows of originals, each above the row of its reconstructions."""
     starts = range(0, len(x_NCHW), columns)
-    entries = [e for s in starts for e in (("original", x_NCHW[s : s + columns]),
-                                           ("reconstruction", xhat_NCHW[s : s + columns]))]
+    entries = [
+        e
+        for s in starts
+        for e in (("original", x_NCHW[s : s + columns]), ("reconstruction", xhat_NCHW[s : s + columns]))
+    ]
     return sheets.rows(entries)
 
 
-def reconstruct(path: Path | str, *, data: Any = None, split: str = "test", n: int = 10,
-                out: Path | str | None = None, command: str = "") -> dict[str, Any]:
+def reconstruct(
+    path: Path | str,
+    *,
+    data: Any = None,
+    split: str = "test",
+    n: int = 10,
+    out: Path | str | None = None,
+    command: str = "",
+) -> dict[str, Any]:
     """Reconstruct images of a set into a file; says where, and the error of each."""
     if n < 0:
         raise ConfigError(f"--n must be at least 0, got {n}")
@@ -89,4 +109,10 @@ def reconstruct(path: Path | str, *, data: Any = None, split: str = "test", n: i
         files.save_png(target, picture, title="Reconstructions", caption=caption, command=command)
     else:
         _write(target, xhat, stage, model.shape, "Reconstructions", caption)
-    return {"run": str(folder.path), "n": len(x), "out": str(target), "mse": sum(errors) / len(errors), "errors": errors}
+    return {
+        "run": str(folder.path),
+        "n": len(x),
+        "out": str(target),
+        "mse": sum(errors) / len(errors),
+        "errors": errors,
+    }

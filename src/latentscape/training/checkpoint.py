@@ -82,8 +82,9 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"{path} is damaged or cut short ({error}); remove it, and the one before it is used") from error
     if header.get("sha256") != _digest(tensors, header["state"]):
-        raise RunError(f"{path} is damaged: its content does not match its checksum; remove it, and the one before "
-                       "it is used")
+        raise RunError(
+            f"{path} is damaged: its content does not match its checksum; remove it, and the one before it is used"
+        )
     return tensors, state
 
 

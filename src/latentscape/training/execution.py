@@ -40,8 +40,10 @@ def pick_device(name: str) -> torch.device:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies bf16 natively (checked, not assumed)."""
     if device.type == "cpu":
-        return any(getattr(torch.cpu, check, lambda: False)()
-                   for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(
+            getattr(torch.cpu, check, lambda: False)()
+            for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 

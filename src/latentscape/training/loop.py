@@ -222,8 +222,10 @@ class Loop:
             where = f" (the batch is in {path.name})"
         last = self.checkpoints.all()
         good = f"the last good checkpoint is {last[-1].name}" if last else "there is no checkpoint yet"
-        raise Diverged(f"the loss of phase {phase} is not a finite number at step {self.progress.step}{where}; {good}: "
-                       "look for extreme values in the data, or train again with a lower --learning-rate")
+        raise Diverged(
+            f"the loss of phase {phase} is not a finite number at step {self.progress.step}{where}; {good}: "
+            "look for extreme values in the data, or train again with a lower --learning-rate"
+        )
 
     # ---- the run -----------------------------------------------------------------------------------------------
 
@@ -240,8 +242,10 @@ class Loop:
                     self._look(last=True)
                 self.save()
         except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"a batch of {self.settings.batch_size} does not fit into the memory of "
-                              f"{self.device}; take a smaller --batch-size") from error
+            raise OutOfMemory(
+                f"a batch of {self.settings.batch_size} does not fit into the memory of "
+                f"{self.device}; take a smaller --batch-size"
+            ) from error
         return self.progress
 
     def _ended(self) -> bool:
@@ -309,7 +313,9 @@ class Loop:
     def _say(self, warned: watch.Warned | None) -> None:
         if warned is None:
             return
-        self.hooks.log({"kind": "warning", "step": self.progress.step, "detector": warned.detector, "text": warned.text})
+        self.hooks.log(
+            {"kind": "warning", "step": self.progress.step, "detector": warned.detector, "text": warned.text}
+        )
         if self.settings.on_warning == "stop":
             self.progress.finished = f"a detector spoke: {warned.detector}"
 
@@ -329,11 +335,18 @@ class Loop:
         p.seconds += spent
         speed = (p.images - self._logged_images) / spent if spent else 0.0
         self._logged_images = p.images
-        self.hooks.log({
-            "kind": "train", "step": p.step, "epoch": round(self.batches.taken / self.batches.per_epoch, 4),
-            "images": p.images, "seconds": round(p.seconds, 3), "images_per_second": round(speed, 1),
-            "learning_rate": self._rates(), "terms": terms,
-        })  # fmt: skip
+        self.hooks.log(
+            {
+                "kind": "train",
+                "step": p.step,
+                "epoch": round(self.batches.taken / self.batches.per_epoch, 4),
+                "images": p.images,
+                "seconds": round(p.seconds, 3),
+                "images_per_second": round(speed, 1),
+                "learning_rate": self._rates(),
+                "terms": terms,
+            }
+        )
 
     @property
     def evaluated(self) -> Trained:
@@ -355,12 +368,18 @@ class Loop:
             tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
         groups = {n: optimiser_state(o, f"optimiser.{n}", tensors) for n, o in self.optimisers.items()}
         tensors["rng"] = self.rng.get_state()
-        self.checkpoints.save(self.progress.step, tensors, {
-            "progress": vars(self.progress), "groups": groups, "batches": self.batches.state(),
-            "schedules": {n: s.state_dict() for n, s in self.schedules.items() if s},
-            "watch": {w.name: w.state() for w in (self.collapse, self.worse)},
-            "execution": self.execution.to_dict(),
-        })  # fmt: skip
+        self.checkpoints.save(
+            self.progress.step,
+            tensors,
+            {
+                "progress": vars(self.progress),
+                "groups": groups,
+                "batches": self.batches.state(),
+                "schedules": {n: s.state_dict() for n, s in self.schedules.items() if s},
+                "watch": {w.name: w.state() for w in (self.collapse, self.worse)},
+                "execution": self.execution.to_dict(),
+            },
+        )
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a checkpoint. One that does not fit this model raises `RunError`."""
@@ -380,8 +399,9 @@ class Loop:
             self.progress = Progress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"the checkpoint does not fit this run's model and settings ({reason}); "
-                           "was config.toml changed?") from error
+            raise RunError(
+                f"the checkpoint does not fit this run's model and settings ({reason}); was config.toml changed?"
+            ) from error
         self._logged_images = self.progress.images
 
     def result(self) -> Trained:

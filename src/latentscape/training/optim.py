@@ -31,8 +31,9 @@ def make_schedule(optimiser: Optimizer, s: TrainSettings) -> LRScheduler | Reduc
     if s.schedule == "cosine":
         return CosineAnnealingLR(optimiser, max(1, s.epochs))
     if s.schedule == "plateau":
-        return ReduceLROnPlateau(optimiser, factor=s.schedule_factor, patience=s.schedule_patience,
-                                 threshold=s.schedule_threshold)
+        return ReduceLROnPlateau(
+            optimiser, factor=s.schedule_factor, patience=s.schedule_patience, threshold=s.schedule_threshold
+        )
     return None
 
 

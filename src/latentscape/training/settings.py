@@ -44,4 +44,6 @@ class TrainSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.epochs and not self.max_steps:
-            raise ConfigError("--epochs 0 trains without an end only if --max-steps says when to stop; give one of them")
+            raise ConfigError(
+                "--epochs 0 trains without an end only if --max-steps says when to stop; give one of them"
+            )

@@ -44,9 +44,12 @@ class PosteriorCollapse:
             return None
         self.spoken = True
         kl = float(gaussian.kl_to_standard(q.mean, q.log_var).sum(1).mean())
-        return Warned(self.name, f"posterior collapse: none of {q.mean.shape[1]} latent dimensions carries information "
-                      f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; lower the KL "
-                      "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder")
+        return Warned(
+            self.name,
+            f"posterior collapse: none of {q.mean.shape[1]} latent dimensions carries information "
+            f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; lower the KL "
+            "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder",
+        )
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -74,8 +77,11 @@ class GettingWorse:
         if len(self.losses) <= self.patience or not worse or last - first <= self.rise * abs(first):
             return None
         self.losses = []
-        return Warned(self.name, f"the loss on held-out images rose {self.patience} epochs in a row (from {first:.4g} to "
-                      f"{last:.4g}) while training goes on: stop early (--early-stopping 3), or train on more images")
+        return Warned(
+            self.name,
+            f"the loss on held-out images rose {self.patience} epochs in a row (from {first:.4g} to "
+            f"{last:.4g}) while training goes on: stop early (--early-stopping 3), or train on more images",
+        )
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""

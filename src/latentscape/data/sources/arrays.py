@@ -237,8 +237,8 @@ def _refuse_bomb(info: zipfile.ZipInfo) -> None:
     available = available_memory()
     if available is not None and info.file_size > available:
         raise DataError(
-            f"{info.filename} needs {info.file_size:,} bytes of memory, but {available:,} are available; save it as .npy, "
-            f"which is read without loading it"
+            f"{info.filename} needs {info.file_size:,} bytes of memory, but {available:,} are available; save it as "
+            f".npy, which is read without loading it"
         )
 
 

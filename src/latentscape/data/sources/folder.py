@@ -39,7 +39,7 @@ class Entry:
 
 
 def list_pictures(folder: Path) -> list[Entry]:
-    """Files under `folder` with a picture's suffix or a picture's first bytes, sorted by name; hidden ones are left out."""
+    """Files under `folder` with a picture's suffix or first bytes, sorted by name; hidden ones are left out."""
     entries = []
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, followlinks=True):

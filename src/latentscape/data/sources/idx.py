@@ -107,6 +107,10 @@ def _open(path: Path):
     return gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb")
 
 
+Part = tuple[IdxHeader, IdxHeader | None]
+"""The images of one part and their labels, if there are any."""
+
+
 def find_idx(folder: Path) -> list[IdxHeader]:
     """Headers of the IDX files in a folder or its `raw` sub-folder, sorted by name; plain files win over .gz twins."""
     for place in (folder, folder / "raw", folder / folder.name / "raw"):
@@ -126,13 +130,13 @@ def load_idx_folder(folder: Path) -> Raw:
     """Read a folder of IDX files: images, labels if there are any, for the training and the test part."""
     headers = find_idx(folder)
     parts = [_part([h for h in headers if h.is_test == is_test], folder) for is_test in (False, True)]
-    present = [(images, labels) for images, labels in parts if images is not None]
+    present: list[Part] = [(images, labels) for images, labels in parts if images is not None]
     if not present:
         raise DataError(f"{folder} holds IDX files of labels but none of images; the images' files are missing")
     sources = [path for pair in present for path in pair if path is not None]
     raw = _join(folder.resolve().name, present)
     if len(present) == 2:
-        raw.split = np.repeat(np.array([TRAIN, TEST], np.uint8), [h.shape[0] for h, _ in present if h is not None])
+        raw.split = np.repeat(np.array([TRAIN, TEST], np.uint8), [h.shape[0] for h, _ in present])
     alike = len(sources) == 4 and raw.x.shape == (70_000, 1, 28, 28) and raw.label_names == tuple(map(str, range(10)))
     if alike and mnist_md5(raw) == MNIST_MD5:
         raw.name = "mnist"
@@ -163,11 +167,10 @@ def _part(headers: list[IdxHeader], folder: Path) -> tuple[IdxHeader | None, Idx
     return (images[0] if images else None), (labels[0] if images and labels else None)
 
 
-def _join(name: str, parts: list[tuple[IdxHeader | None, IdxHeader | None]]) -> Raw:
+def _join(name: str, parts: list[Part]) -> Raw:
     findings = Findings()
     arrays, labels = [], []
     for images, label in parts:
-        assert images is not None
         arrays.append(read_idx(images.path))
         if label is not None:
             if label.shape[0] != images.shape[0]:

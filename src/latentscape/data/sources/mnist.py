@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import torch
 
-from latentscape.data.fetch import FILES, fetch, places
+from latentscape.data.fetching import FILES, fetch, places
 from latentscape.data.imageset import Findings
 from latentscape.data.raw import Raw
 from latentscape.data.sources.idx import MNIST_MD5, find_idx, load_idx_folder, mnist_md5
@@ -54,12 +54,13 @@ def _wrong_md5(raw: Raw, folder: str) -> str:
 
 
 def load_stacked() -> Raw:
-    """uint8 70000×3×28×28: three random digits as red, green and blue; label 100·a + 10·b + c of 1,000 (PacGAN, VEEGAN).
+    """uint8 70000×3×28×28: three random digits as red, green and blue; label 100·a + 10·b + c of 1,000 (VEEGAN).
 
     Training stacks hold training digits, test stacks test digits; the draw is always the same.
     """
     mnist = load_mnist("mnist")
-    assert mnist.labels is not None and mnist.split is not None
+    assert mnist.labels is not None
+    assert mnist.split is not None
     rng = np.random.default_rng(STACK_SEED)
     chosen = np.concatenate(
         [rng.choice(np.flatnonzero(mnist.split == part), (n, 3)) for part, n in ((0, 60_000), (2, 10_000))]

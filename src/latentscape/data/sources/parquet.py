@@ -1,7 +1,7 @@
 """Parquet files: one, or a folder of shards as the Hugging Face hub stores them (`data/train-00000-of-00002.parquet`).
 
-The examples are a column of encoded pictures (bytes, or a struct with `bytes`), else a column of nested lists (pixels or
-vectors), else all columns of numbers together as vectors. `label`, `class`, … (or the column asked for) is the label,
+The examples are a column of encoded pictures (bytes, or a struct with `bytes`), else a column of nested lists (pixels
+or vectors), else all columns of numbers together as vectors. `label`, `class`, … (or the column asked for) is the label,
 with the names that the hub's metadata gives; a shard's name gives the split.
 """
 
@@ -96,7 +96,8 @@ def _examples(
     if numbers:
         return build(name, np.array([others[c] for c in numbers], np.float64).T)
     raise DataError(
-        f"{where} must have a column of pictures, of lists of numbers, or columns of numbers, found {', '.join(columns)}"
+        f"{where} must have a column of pictures, of lists of numbers, or columns of numbers, found "
+        f"{', '.join(columns)}"
     )
 
 

@@ -1,7 +1,7 @@
 """Drawn pictures whose true factors are known: one antialiased coloured shape on black.
 
-The factors are drawn independently and evenly: shape (square, ellipse, triangle), size, rotation, x, y and hue. They are the
-set's attributes, so that traversals, arithmetic and disentanglement can be scored against the truth.
+The factors are drawn independently and evenly: shape (square, ellipse, triangle), size, rotation, x, y and hue. They
+are the set's attributes, so that traversals, arithmetic and disentanglement can be scored against the truth.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def fetch(name: str, address: str | None = None, report: Callable[[str], None] =
     """Get the files of a named set that are not there yet; returns their folder.
 
     `address` (default: LATENTSCAPE_MIRROR) is tried before the usual addresses; `report` takes one line per file with
-    the expected and the found MD5. Raises `DataError` if a file cannot be had anywhere, `DiskFull` if there is no room for it.
+    the expected and the found MD5. Raises `DataError` if a file cannot be had anywhere, `DiskFull` if there is no room.
     """
     name = {"stacked-mnist": "mnist"}.get(name, name)
     if name not in ADDRESSES:
