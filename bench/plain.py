@@ -6,6 +6,7 @@ Nothing here comes from latentscape; the nets are written out as the notebooks w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -48,8 +49,7 @@ class MlpVae(nn.Module):
     def __init__(self, latent_dim: int = 32) -> None:
         super().__init__()
         sizes = (784, 512, 256, 128)
-        pairs = list(zip(sizes, sizes[1:], strict=False))
-        body = [m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b))]
+        body = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b))]
         self.encoder = nn.Sequential(nn.Flatten(), *body)
         self.mean, self.log_std = nn.Linear(128, latent_dim), nn.Linear(128, latent_dim)
         up = [(latent_dim, 128), (128, 256), (256, 512)]
@@ -65,17 +65,21 @@ class MlpVae(nn.Module):
         return recon + kl
 
 
-def steps(workload: str, x_NHW: Tensor, y_N: Tensor, batch_size: int, device: str) -> Iterator[float]:
-    """Train for ever, one step per `next`, giving the loss."""
+def start(workload: str, x_NHW: Tensor, y_N: Tensor, batch_size: int, device: str) -> tuple[nn.Module, Iterator[float]]:
+    """The net and its training: one step per `next`, giving the loss, for ever."""
     loader = DataLoader(Images(x_NHW, y_N), batch_size=batch_size, shuffle=True)
     net = (conv_autoencoder() if workload == "conv-autoencoder" else MlpVae()).to(device).train()
     rate = 1e-4 if workload == "conv-autoencoder" else 1e-3
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    while True:
-        for x, _ in loader:
-            x = x.to(device)
-            loss = net.loss(x) if isinstance(net, MlpVae) else F.binary_cross_entropy(net(x), x)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            yield loss.item()
+
+    def steps() -> Iterator[float]:
+        while True:
+            for x, _ in loader:
+                x = x.to(device)
+                loss = net.loss(x) if isinstance(net, MlpVae) else F.binary_cross_entropy(net(x), x)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                yield loss.item()
+
+    return net, steps()

@@ -1,6 +1,6 @@
 """Images per second of a plain PyTorch loop and of latentscape's, timed in turn in one process.
 
-    python bench/throughput.py --workload conv-autoencoder --data PATH_OF_MNIST
+    python -m bench.throughput --workload conv-autoencoder --data PATH_OF_MNIST
 
 The two take turns (plain, ours, plain, ours, …), so that a drift of the machine's speed meets both; the ratio is taken
 round by round and its median quoted. A machine that is busy with something else is waited for, then refused.
@@ -23,6 +23,7 @@ import torch
 
 from bench import plain
 from latentscape import models
+from latentscape.contract import Trained
 from latentscape.data import ImageSet, load_data
 from latentscape.data.batches import Gatherer, TrainBatches
 from latentscape.training import execution
@@ -67,6 +68,7 @@ def our_steps(workload: str, data: ImageSet, args: argparse.Namespace, folder: P
     net = models.build(name, data.shape, models.model_class(name).Config.from_dict(settings))
     train = TrainSettings(batch_size=args.batch_size, learning_rate=rate, epochs=0, max_steps=10**9,
                           device=args.device, precision=args.precision, compile=args.compile)  # fmt: skip
+    assert isinstance(net, Trained)
     execute = execution.decide(net, train, args.assumed_steps)
     net = execute.place(net)
     memory_format = torch.channels_last if execute.channels_last else torch.contiguous_format
@@ -112,7 +114,7 @@ def main() -> None:
     x, labels = data.x[data.indices("train")], torch.zeros(len(data.indices("train")), dtype=torch.int64)
     with tempfile.TemporaryDirectory() as folder:
         ours = our_steps(args.workload, data, args, Path(folder))
-        theirs = plain.steps(args.workload, x[:, 0], labels, args.batch_size, str(device))
+        _, theirs = plain.start(args.workload, x[:, 0], labels, args.batch_size, str(device))
         for side in (theirs, ours):
             timed(lambda side=side: next(side), 10, device)
         steps = args.steps or max(10, round(4 * timed(lambda: next(theirs), 10, device)))
@@ -124,9 +126,8 @@ def main() -> None:
             rows.append({"plain": a, "ours": b, "ratio": b / a, "others_before": used})
             print(f"round {i + 1}: plain {a:8,.0f} images/s   latentscape {b:8,.0f}   ratio {b / a:.2f}", flush=True)
     ratios = [r["ratio"] for r in rows]
-    print(
-        f"\n{args.workload}, batch {args.batch_size}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    threads = torch.get_num_threads()
+    print(f"\n{args.workload}, batch {args.batch_size}, {device}, {threads} threads, torch {torch.__version__}")
     print(f"ratio: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
     print(json.dumps({"workload": args.workload, "batch_size": args.batch_size, "device": str(device), "rounds": rows}))
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, cast
 
+from latentscape.config import flag
 from latentscape.errors import LatentscapeError, UserError
 
 JSON = (bool, False, "print one JSON object on standard output and nothing else there")
@@ -62,16 +63,16 @@ class Terminal:
             yield tell
 
     def _lines(self, total: int) -> Callable[[int, int], None]:
-        start = last = time.monotonic()
-        first: list[int] = []
+        first: list[float] = []  # when the first step was done: compiling and the like do not count
+        last = time.monotonic()
 
         def tell(step: int, images: int) -> None:
             nonlocal last
-            first[:] = first or [step, images]
             now = time.monotonic()
-            if now - last >= 10:
-                speed = (images - first[1]) / (now - start)
-                left = (total - step) * (now - start) / max(1, step - first[0])
+            first[:] = first or [now, step, images]
+            if now - last >= 10 and step > first[1]:
+                speed = (images - first[2]) / (now - first[0])
+                left = (total - step) * (now - first[0]) / (step - first[1])
                 say(f"step {step:,} of {total:,}, {speed:,.0f} images/s, {left / 60:.1f} min left")
                 last = now
 
@@ -280,7 +281,7 @@ def train(args: list[str]) -> None:
         f"train {name}",
         args[1:],
         {
-            "data": (str, ..., "a name (digits, shapes, curves, mnist, …) or a path to images or arrays"),
+            "data": (str, "", "a name (digits, shapes, curves, mnist, …) or a path to images or arrays"),
             "out": (str, "", f"run folder; empty: runs/{name}-DATA-N"),
             "init_from": (str, "", "take weights of equal name and shape from this run"),
             "bare": (bool, False, "only train: no evaluation, pictures or report"),
@@ -288,6 +289,8 @@ def train(args: list[str]) -> None:
         },
         fields,
     )
+    if not options["data"]:
+        raise UserError(f"`train {name}` needs --data: a name such as digits or mnist, or the path of images or arrays")
     run = _api().train(
         name,
         options["data"],
@@ -482,37 +485,54 @@ def _settings(cls: type) -> list[dataclasses.Field]:
 
 
 def _given(options: dict[str, Any], fields: list[dataclasses.Field]) -> dict[str, Any]:
-    """The settings that the user named; the others stay at their defaults."""
-    return {f.name: options[f.name] for f in fields if options[f.name] is not None and options[f.name] != _unset(f)}
-
-
-def _unset(f: dataclasses.Field) -> Any:
-    return f.default if f.type is bool else None
+    """The settings that the user named; the others stay at the model's and the package's defaults."""
+    return {f.name: options[f.name] for f in fields if f.name in options["named"]}
 
 
 def _parse(
-    command: str, args: list[str], own: dict[str, tuple[Any, Any, str]], fields: list[dataclasses.Field] | None = None
+    command: str,
+    args: list[str],
+    own: dict[str, tuple[Any, Any, str]],
+    fields: list[dataclasses.Field] | None = None,
 ) -> dict[str, Any]:
-    """Parse flags with tyro. `own`: name → (type, default or ..., help); `fields`: settings, unset unless named."""
+    """Parse flags with tyro. `own`: name → (type, default, help); `fields`: settings. `named` is what the user gave."""
     import tyro
 
     from latentscape.config import range_words
 
     made: list[Any] = []
     for name, (kind, default, text) in own.items():
-        annotated = Annotated[kind, tyro.conf.arg(help=text)]
-        made.append((name, annotated) if default is ... else (name, annotated, dataclasses.field(default=default)))
+        made.append((name, Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)))
     for f in fields or []:
         words = "; ".join(w for w in (f.metadata["help"], range_words(f)) if w)
-        hint = f"(default: {_shown(f.default)})"
-        kind = f.type if f.type is bool else cast(Any, f.type) | None
-        arg = tyro.conf.arg(help=words, help_behavior_hint=hint, metavar=_metavar(f.type))
-        made.append((f.name, Annotated[kind, arg], dataclasses.field(default=_unset(f))))
-    made.sort(key=len)  # what must be given comes first
+        arg = tyro.conf.arg(help=words, help_behavior_hint=f"(default: {_shown(f.default)})", metavar=_metavar(f.type))
+        made.append((f.name, Annotated[cast(Any, f.type), arg], dataclasses.field(default=f.default)))
     doc = (COMMANDS[command.split()[0]].__doc__ or "").strip()
-    arguments = dataclasses.make_dataclass("Arguments", made)
-    parsed = tyro.cli(arguments, args=args, prog=f"latentscape {command}", description=doc)
-    return {name: getattr(parsed, name) for name in (m[0] for m in made)}
+    parsed = _tyro(dataclasses.make_dataclass("Arguments", made), args, f"latentscape {command}", doc)
+    flags = {a.split("=")[0].replace("_", "-") for a in args}
+    named = {m[0] for m in made if flags & {flag(m[0]), "--no-" + flag(m[0])[2:]}}
+    return {name: getattr(parsed, name) for name in (m[0] for m in made)} | {"named": named}
+
+
+def _tyro(kind: type, args: list[str], prog: str, doc: str) -> Any:
+    """tyro's parser; its framed error becomes one sentence."""
+    import io
+
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=args, prog=prog, description=doc)
+    except SystemExit as ended:
+        if ended.code in (0, None):
+            raise
+    inside = []
+    for line in said.getvalue().splitlines()[1:]:
+        if not line.strip("│╰╯─ "):
+            break
+        inside.append(line.strip("│ "))
+    raise UserError(f"{' '.join(inside).rstrip('.')}; `{prog} --help` lists the settings")
 
 
 def _shown(default: Any) -> str:

@@ -110,12 +110,22 @@ class Trained(Model):
         """Every random number that `phase` needs, taken from `rng`. The phase "shared" feeds the shared forward."""
         return {}
 
-    def shared(self, batch: Batch, draws: Draws) -> Draws | None:
-        """Forward run once per step whose attached tensors join every phase's draws; None: the model has none.
+    def shared(self, batch: Batch, draws: Draws) -> Draws:
+        """Forward run once per step, whose attached tensors join every phase's draws (a GAN's fakes).
 
-        At most one phase may use these tensors attached; every other detaches them.
+        At most one phase may use these tensors attached; every other detaches them. `draws` are those of the phase
+        "shared"; what other phases need of them belongs into the answer.
         """
-        return None
+        return {}
+
+    @property
+    def has_shared(self) -> bool:
+        """Whether the model defines a shared forward."""
+        return type(self).shared is not Trained.shared
+
+    def run_shared(self, batch: Batch, rng: torch.Generator) -> Draws:
+        """Draw for the shared forward and run it; nothing is drawn for a model that has none."""
+        return self.shared(batch, self.draw("shared", batch, rng)) if self.has_shared else {}
 
     @abstractmethod
     def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:

@@ -74,8 +74,12 @@ class RunFolder:
         write_atomically(path / "data.json", _json(data))
         write_atomically(path / "environment.json", _json(environment))
         # Last, since a folder with a config.toml counts as a run.
-        write_atomically(path / "config.toml", tomli_w.dumps(_without_none(config)).encode())
+        _write_config(path / "config.toml", config)
         return cls(path)
+
+    def rewrite_settings(self, train: dict[str, Any]) -> None:
+        """Replace the table train: a finished run is trained longer."""
+        _write_config(self._config_path, self.config() | {"train": train})
 
     @property
     def name(self) -> str:
@@ -250,6 +254,10 @@ def free_name(parent: Path, stem: str) -> Path:
 def load_run(path: Path | str) -> Model:
     """The trained model of a run folder, on the CPU and in evaluation mode. Raises `RunError`."""
     return RunFolder(path).load_model()
+
+
+def _write_config(path: Path, config: dict[str, Any]) -> None:
+    write_atomically(path, tomli_w.dumps(_without_none(config)).encode())
 
 
 def _json(value: Any) -> bytes:

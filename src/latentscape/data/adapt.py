@@ -30,7 +30,7 @@ def to_images(array: np.ndarray, what: str) -> tuple[Tensor, list[str]]:
         nchw = array
     if nchw.shape[1] > 512:
         raise DataError(f"{what} must be N×H×W, N×H×W×C or N×C×H×W, found {_by(array.shape)}")
-    scale, shift = _scaling(nchw, what, notes)
+    scale, shift = _scaling(array, what, notes)
     if nchw.dtype == np.uint8 and (scale, shift) == (1.0, 0.0):
         return as_tensor(nchw), notes
     x = torch.empty(nchw.shape, dtype=torch.uint8)

@@ -81,15 +81,17 @@ class Pixels:
         self.count += 1
 
     def _widen(self) -> None:
+        self.channels = 3
+        if not self.count:
+            return
         self._file.close()
         narrow = self.path.with_suffix(".grey")
         os.replace(self.path, narrow)
         self._file = open(self.path, "wb")  # noqa: SIM115
-        self.channels = 3
         assert self.size is not None
         with open(narrow, "rb") as f:
-            while plane := f.read(math.prod(self.size)):
-                self._file.write(plane * 3)
+            for _ in range(self.count):
+                self._file.write(f.read(math.prod(self.size)) * 3)
         narrow.unlink()
 
     def close(self) -> None:

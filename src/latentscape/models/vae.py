@@ -30,7 +30,7 @@ class Config(build.NetSettings):
     norm: Literal["auto", "batch", "none"] = setting("batch", "BatchNorm in hidden layers; auto: conv yes, mlp no")
     likelihood: Literal["auto", "bernoulli", "gaussian"] = setting("auto", "auto: bernoulli for images, else gaussian")
     noise_std: float = setting(0.1, "gaussian likelihood: its fixed standard deviation, in data units", above=0)
-    beta: float | None = setting(None, "weight of the KL in nats; unset: from beta_per_pixel", at_least=0)
+    beta: float | None = setting(None, "weight of the KL in nats; unset: beta_per_pixel for images, else 1", at_least=0)
     beta_per_pixel: float = setting(
         0.005, "KL weight beside a loss averaged over pixels; β = this × pixels", at_least=0
     )
@@ -51,7 +51,8 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
         auto = "bernoulli" if shape.is_image else "gaussian"
         self.likelihood = auto if config.likelihood == "auto" else config.likelihood
         likelihood.check_pixels(self.likelihood == "bernoulli", shape.is_image)
-        self.beta = config.beta_per_pixel * shape.size if config.beta is None else config.beta
+        per_pixel = config.beta_per_pixel * shape.size if shape.is_image else 1.0
+        self.beta = per_pixel if config.beta is None else config.beta
         self.encoder = build.encoder(shape, 2 * config.latent_dim, config)
         self.decoder = build.decoder(config.latent_dim, shape, config)
         self.phases = (Phase("elbo", (self.encoder, self.decoder)),)

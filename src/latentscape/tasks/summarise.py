@@ -73,6 +73,6 @@ def _run_phases(model: Trained, shape: DataShape, classes: int, counter: FlopCou
     y = torch.zeros(EXAMPLES, dtype=torch.int64) if classes else None
     batch = Batch(x, y, step=torch.zeros(()))
     with counter:
-        shared = model.shared(batch, model.draw("shared", batch, rng)) or {}
+        shared = model.run_shared(batch, rng)
         for phase in model.phases:
             model(phase.name, batch, model.draw(phase.name, batch, rng) | shared)

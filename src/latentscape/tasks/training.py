@@ -206,7 +206,7 @@ def _loop(
     total = total_steps(net, settings, size, batch_size)
     execute = execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total)
     torch.set_num_threads(execute.threads)
-    net = execute.place(net)  # type: ignore[assignment]
+    net = execute.place(net)
     source = _gather(images, "train", net, execute)
     batches = TrainBatches(source, batch_size, settings.seed)
     held = _gather(images, "valid", net, execute) if images.sizes()["valid"] else None
@@ -232,8 +232,11 @@ def _loop(
         loop.restore(newest[1], newest[2])
         if more:
             loop.progress.finished = ""
+            folder.rewrite_settings(settings.to_dict())
         folder.append({"kind": "resumed", "step": loop.progress.step})
-        console.say(f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}.")
+        over = f"There is nothing left to train ({loop.progress.finished}); --epochs N trains it longer."
+        going = f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}."
+        console.say(over if loop.progress.finished else going)
     with console.training(total, batch_size) as progress:
         loop.hooks.progress = progress
         done = loop.run()

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +18,8 @@ from torch import nn
 from latentscape.contract import Batch, Draws, Losses, Phase, Trained
 from latentscape.errors import ConfigError
 from latentscape.training.settings import TrainSettings
+
+M = TypeVar("M", bound=nn.Module)
 
 COMPILE_PAYS_AFTER_STEPS = 15_000
 """A cold compile costs 10 to 40 s and saves about 2 ms a step on nets without convolutions."""
@@ -67,7 +69,7 @@ class Execution:
             return torch.autocast(torch.device(self.device).type, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def place(self, model: M) -> M:
         """Move to the device and memory format."""
         model = model.to(self.device)
         return model.to(memory_format=torch.channels_last) if self.channels_last else model  # type: ignore[call-overload]

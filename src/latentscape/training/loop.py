@@ -166,9 +166,9 @@ class Loop:
         return Batch(e.x, e.y, e.attributes, e.labelled, torch.full((), float(self.progress.step), device=self.device))
 
     def _shared(self, batch: Batch) -> Draws:
-        draws = self.model.draw("shared", batch, self.rng)
-        self._let_move(None)
-        return self.model.shared(batch, draws) or {}
+        if self.model.has_shared:
+            self._let_move(None)
+        return self.model.run_shared(batch, self.rng)
 
     def _turn(self, phase: Phase, batch: Batch, shared: Draws) -> None:
         self._let_move(phase)
@@ -200,7 +200,7 @@ class Loop:
         """Stop before the step if the loss is not finite. Reading it costs nothing on a CPU.
 
         On an accelerator reading it would stall the device at every step: there the losses are read with the log
-        (`_read_meter`), and fused optimisers are told to skip the step by the device itself.
+        (`_write_log`), and fused optimisers are told to skip the step by the device itself.
         """
         if self.device.type == "cpu":
             if not math.isfinite(losses.total.item()):
@@ -295,7 +295,7 @@ class Loop:
         model, meter = self.evaluated.eval(), _Meter()
         rng = torch.Generator(self.device).manual_seed(self.settings.seed)
         for batch in map(self._batch, self.held_out()):
-            shared = model.shared(batch, model.draw("shared", batch, rng)) or {}
+            shared = model.run_shared(batch, rng)
             for phase in model.phases:
                 if not phase.double_backward:
                     meter.add(phase.name, model(phase.name, batch, model.draw(phase.name, batch, rng) | shared))
@@ -363,6 +363,8 @@ class Loop:
     def save(self) -> None:
         """Write a checkpoint of everything the next step depends on."""
         self._write_log()
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            self._diverged("that moved last", None)  # a gradient was not finite: such weights never become a checkpoint
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema:
             tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}

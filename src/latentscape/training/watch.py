@@ -22,11 +22,12 @@ class Warned:
 class PosteriorCollapse:
     """The encoder ignores its input: Var_x(E[z|x]) ≤ 0.01 in (nearly) every dimension (Burda et al. 2016, 5.2).
 
-    Speaks once all dimensions are inactive at two looks in a row, since the first steps of a healthy run look the same;
-    a single look suffices at the end of training.
+    Speaks once all dimensions are inactive at two looks in a row, or at the end of training; never in the first steps,
+    when a healthy run looks the same.
     """
 
     name = "posterior_collapse"
+    first_step = 100
 
     def __init__(self) -> None:
         self.looks = 0
@@ -35,7 +36,8 @@ class PosteriorCollapse:
     @torch.no_grad()
     def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
         """Look at one batch of held-out images, model in evaluation mode."""
-        if not isinstance(model, HasPosterior) or self.spoken:
+        young = batch.step is not None and float(batch.step) < self.first_step
+        if not isinstance(model, HasPosterior) or self.spoken or young:
             return None
         q = model.posterior(batch.x, batch.y)
         active = int((gaussian.variance_of_means(q.mean) > gaussian.ACTIVE_ABOVE).sum())
