@@ -118,6 +118,8 @@ def _extremes(array: np.ndarray, what: str) -> tuple[float, float, bool]:
 
 def adapt(x_NCHW: Tensor, settings: DataSettings) -> Tensor:
     """Bring uint8 N×C×H×W to the settings' colour mode and size. Raises `DataError` where colours make no sense."""
+    if settings.mode == "rgb":
+        return _coloured(_resized(x_NCHW, settings), "rgb")  # one channel is cheaper to resize than three
     return _resized(_coloured(x_NCHW, settings.mode), settings)
 
 
@@ -141,18 +143,15 @@ def _resized(x_NCHW: Tensor, settings: DataSettings) -> Tensor:
     if target is None or target == tuple(x_NCHW.shape[2:]):
         return x_NCHW
     n, channels = x_NCHW.shape[:2]
-    resized = torch.empty(n, channels, *target, dtype=torch.uint8)
-    for i, picture_CHW in enumerate(x_NCHW.numpy()):
+    resized = np.empty((n, channels, *target), np.uint8)
+    for old_CHW, new_CHW in zip(x_NCHW.numpy(), resized, strict=True):
         if channels == 3:
-            image = fit_picture(
-                Image.fromarray(np.ascontiguousarray(picture_CHW.transpose(1, 2, 0))), target, settings.fit
-            )
-            resized[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            image = Image.fromarray(np.ascontiguousarray(old_CHW.transpose(1, 2, 0)))
+            new_CHW[:] = np.asarray(fit_picture(image, target, settings.fit)).transpose(2, 0, 1)
             continue
-        for c in range(channels):
-            image = fit_picture(Image.fromarray(picture_CHW[c]), target, settings.fit)
-            resized[i, c] = torch.from_numpy(np.array(image))
-    return resized
+        for old_HW, new_HW in zip(old_CHW, new_CHW, strict=True):
+            new_HW[:] = np.asarray(fit_picture(Image.fromarray(old_HW), target, settings.fit))
+    return torch.from_numpy(resized)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -23,8 +23,6 @@ BINARISE_SEED = 1
 def finish(raw: Raw, settings: DataSettings) -> ImageSet:
     """Make the `ImageSet` that `settings` ask for."""
     _check(raw, settings)
-    if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
-        raw.x, raw.digests = adapted, None
     digests = digests_of(raw.x) if raw.digests is None else raw.digests
     split = assign_split(digests, raw.split, settings)
     if raw.split is not None and (both := leaked(digests, split)):
@@ -34,6 +32,8 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
         if len(kept) < len(split):
             _take(raw, kept)
             digests, split = digests[kept], split[kept]
+    if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
+        raw.x, digests = adapted, digests_of(adapted)
     split_N = torch.from_numpy(split)
     raw.findings.used = len(split)
     return ImageSet(

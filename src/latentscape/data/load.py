@@ -43,13 +43,15 @@ def load_data(
         return _load_text(data, settings, progress)
     from latentscape.data.sources.arrays import load_memory
 
-    return finish(load_memory(data), _without_table(settings, "an array"))
+    settings = _without_table(settings, "an array")
+    return finish(load_memory(data), settings)
 
 
 def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> ImageSet:
     name = str(data).lower().replace("_", "-")
     if isinstance(data, str) and name in NAMES:
-        return finish(load_named(name), _without_table(settings, name))
+        settings = _without_table(settings, name)
+        return finish(load_named(name), settings)
     path = Path(data).expanduser()
     try:
         there = path.exists()
@@ -62,7 +64,8 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
         from latentscape.data.sources.folder import load_folder
 
         return finish(load_folder(path, settings, progress=progress), settings)
-    return finish(_load_file(kind, path, settings, progress), _without_table(settings, path.name))
+    settings = _without_table(settings, path.name)
+    return finish(_load_file(kind, path, settings, progress), settings)
 
 
 def load_named(name: str) -> Raw:

@@ -107,9 +107,11 @@ def decode(source: Path | bytes, settings: DataSettings, expected: tuple[int, in
             _shrink_while_decoding(image, size, settings)
             image.load()
             plain = to_plain(ImageOps.exif_transpose(image))
+        if settings.mode == "grey":
+            plain = plain.convert("L")
         if settings.target is not None:
             plain = fit_picture(plain, settings.target, settings.fit)
-        return Picture(_pixels(plain, settings.mode), mode, size)
+        return Picture(_pixels(plain), mode, size)
     except (UnreadableError, OtherSizeError):
         raise
     except Exception as error:  # decoders raise anything, down to struct.error and IndexError
@@ -197,9 +199,8 @@ def fit_picture(image: Image.Image, target: tuple[int, int], fit: str) -> Image.
     return padded
 
 
-def _pixels(plain: Image.Image, mode: str) -> np.ndarray:
-    if mode == "grey":
-        plain = plain.convert("L")
+def _pixels(plain: Image.Image) -> np.ndarray:
+    """C×H×W, one channel if all three are equal."""
     pixels = np.asarray(plain)
     if pixels.ndim == 2:
         return pixels[None].copy()

@@ -162,9 +162,8 @@ def join(path: Path, files: tuple[str, ...], label_column: str) -> Known | None:
     ):
         if count:
             known.notes.append(words.format(path.name, f"{count:,}"))
-    _interpret(
-        path, {name: _aligned(values, rows_N) for name, values in columns.items() if name != key}, label_column, known
-    )
+    aligned = {name: _aligned(values, rows_N) for name, values in columns.items() if name != key}
+    _interpret(path, aligned, label_column, known)
     return known
 
 

@@ -16,6 +16,7 @@ from latentscape.contract import Decodes, Encodes, HasLikelihood, HasPosterior, 
 from latentscape.data import DataSettings, ImageSet, load_data
 from latentscape.data.batches import Gatherer, in_order
 from latentscape.errors import DataError, RunError
+from latentscape.latents import encode
 from latentscape.metrics import latent, reconstruction
 from latentscape.runs import RunFolder
 
@@ -119,9 +120,12 @@ def _latent_metrics(
         out["active_units"] = latent.active_units(z_NL)
     if y_N is not None and images.sizes()["train"] and split != "train" and isinstance(model, Encodes):
         train = Gatherer(images, "train", model.value_range, device)
-        pairs = [(model.encode(b.x, b.y).float().cpu(), b.y) for b in in_order(train, 500, KNN_TRAIN)]
-        y_train = torch.cat([y.cpu() for _, y in pairs])  # type: ignore[union-attr]
-        out["knn_accuracy"] = latent.knn_accuracy(torch.cat([z for z, _ in pairs]), y_train, z_NL, y_N.cpu())
+        z_train, y_train = encode.encode_all(model, in_order(train, 500, KNN_TRAIN))
+        assert y_train is not None
+        known, asked = y_train >= 0, y_N.cpu() >= 0  # -1: no label
+        if known.any() and asked.any():
+            pairs = (z_train[known], y_train[known], z_NL[asked], y_N.cpu()[asked])
+            out["knn_accuracy"] = latent.knn_accuracy(*pairs)
     return out
 
 

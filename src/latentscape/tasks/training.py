@@ -160,7 +160,7 @@ def resume(
     settings = TrainSettings.from_dict(config["train"])
     longer = {k: v for k, v in (("epochs", epochs), ("max_steps", max_steps)) if v is not None}
     net = folder.build_model()
-    if config["run"].get("init_from"):
+    if config["run"].get("init_from") and not folder.checkpoints().all():
         _take_weights(net, RunFolder(config["run"]["init_from"]))
     return _run(folder, net, images, settings.replace(**longer), console, more=bool(longer))
 
@@ -237,6 +237,8 @@ def _loop(
         over = f"There is nothing left to train ({loop.progress.finished}); --epochs N trains it longer."
         going = f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}."
         console.say(over if loop.progress.finished else going)
+    elif folder.log():
+        folder.append({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
     with console.training(total, batch_size) as progress:
         loop.hooks.progress = progress
         done = loop.run()

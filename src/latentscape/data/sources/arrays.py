@@ -9,6 +9,7 @@ for them.
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -86,23 +87,24 @@ def _labels(labels: np.ndarray, name: str, n: int) -> tuple[np.ndarray, tuple[st
 def load_npy(path: Path) -> Raw:
     """An .npy file; uint8 images stay on disk, mapped copy-on-write."""
     with open(path, "rb") as f:
-        shape, _, dtype = _header(f, path.name)
-        held = path.stat().st_size - f.tell()
-    _check_room(path.name, shape, dtype, held)
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is damaged ({_one_line(error)})") from None
+        shape, fortran, dtype = _header(f, path.name)
+        offset = f.tell()
+    _check_room(path.name, shape, dtype, path.stat().st_size - offset)
+    if 0 in shape:
+        return build(path.stem, np.empty(shape, dtype))
+    array = np.memmap(path, dtype, mode="c", offset=offset, shape=shape, order="F" if fortran else "C")
     return build(path.stem, array)
 
 
 def _header(f: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """(shape, Fortran order, type) of an .npy stream. Raises `DataError`; refuses arrays of Python objects."""
     try:
-        version = np.lib.format.read_magic(f)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(f)
-    except (ValueError, EOFError, OSError, SyntaxError, zlib.error, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # headers that Python 2 wrote
+            version = np.lib.format.read_magic(f)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(f)
+    except Exception as error:  # the header is parsed as Python literals, whose parser raises anything
         raise DataError(f"{name} is not an array that can be read ({_one_line(error)})") from None
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which are never unpickled; save it as uint8 or float32")
@@ -212,33 +214,34 @@ def _add_attributes(raw: Raw, values: np.ndarray, name: str) -> None:
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """One member, after its declared size was judged; never reads more than that size."""
-    _refuse_bomb(info)
+    name = f"{info.filename} in {Path(archive.filename or '').name}"
+    _refuse_bomb(info, name)
     with archive.open(info) as f:
-        shape, fortran, dtype = _header(f, info.filename)
-        _check_room(info.filename, shape, dtype, info.file_size - f.tell())
+        shape, fortran, dtype = _header(f, name)
+        _check_room(name, shape, dtype, info.file_size - f.tell())
         body = bytearray(math.prod(shape) * dtype.itemsize)
         filled = 0
         while part := f.read(min(1 << 24, len(body) - filled)):
             body[filled : filled + len(part)] = part
             filled += len(part)
     if filled < len(body):
-        raise DataError(f"{info.filename} must hold {len(body):,} bytes of values, found {filled:,}; it is damaged")
+        raise DataError(f"{name} must hold {len(body):,} bytes of values, found {filled:,}; it is damaged")
     array = np.frombuffer(body, dtype)
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
-def _refuse_bomb(info: zipfile.ZipInfo) -> None:
+def _refuse_bomb(info: zipfile.ZipInfo, name: str) -> None:
     ratio = info.file_size / max(info.compress_size, 1)
     if info.file_size > BOMB_BYTES and ratio > BOMB_RATIO:
         raise DataError(
-            f"{info.filename} would unpack {info.compress_size:,} bytes to {info.file_size:,}, as no real pictures do; "
-            f"it is refused; save it uncompressed if it is meant"
+            f"{name} would unpack {info.compress_size:,} bytes to {info.file_size:,}, as no real pictures do; it is "
+            f"refused; save it uncompressed if it is meant"
         )
     available = available_memory()
     if available is not None and info.file_size > available:
         raise DataError(
-            f"{info.filename} needs {info.file_size:,} bytes of memory, but {available:,} are available; save it as "
-            f".npy, which is read without loading it"
+            f"{name} needs {info.file_size:,} bytes of memory, but {available:,} are available; save it as .npy, which "
+            f"is read without loading it"
         )
 
 

@@ -1,8 +1,8 @@
 """Parquet files: one, or a folder of shards as the Hugging Face hub stores them (`data/train-00000-of-00002.parquet`).
 
 The examples are a column of encoded pictures (bytes, or a struct with `bytes`), else a column of nested lists (pixels
-or vectors), else all columns of numbers together as vectors. `label`, `class`, … (or the column asked for) is the label,
-with the names that the hub's metadata gives; a shard's name gives the split.
+or vectors), else all columns of numbers together as vectors. `label`, `class`, … (or the column asked for) is the
+label, with the names that the hub's metadata gives; a shard's name gives the split.
 """
 
 from __future__ import annotations
