@@ -17,6 +17,8 @@ _HOME = {
     "resume": "latentscape.api",
     "reproduce": "latentscape.api",
     "evaluate": "latentscape.tasks.evaluating",
+    "sample": "latentscape.tasks.using",
+    "reconstruct": "latentscape.tasks.using",
     "load_run": "latentscape.runs",
     "RunFolder": "latentscape.runs",
     "LatentscapeError": "latentscape.errors",
@@ -28,6 +30,8 @@ __all__ = [  # noqa: RUF022 (in reading order)
     "resume",
     "reproduce",
     "evaluate",
+    "sample",
+    "reconstruct",
     "load_run",
     "ImageSet",
     "DataSettings",
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from latentscape.errors import LatentscapeError
     from latentscape.runs import RunFolder, load_run
     from latentscape.tasks.evaluating import evaluate
+    from latentscape.tasks.using import reconstruct, sample
 
 
 def __getattr__(name: str) -> Any:

@@ -83,6 +83,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on standard output."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     width = None if sys.stdout.isatty() else 120
@@ -90,7 +91,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for i, name in enumerate(columns):
         made.add_column(name, justify="right" if i and rows and rows[0][i][:1].isdigit() else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(escape, row))  # names come from users' files: [red] in one is no colour
     Console(width=width).print(made)
 
 

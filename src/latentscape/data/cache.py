@@ -97,9 +97,8 @@ class Pixels:
     def close(self) -> None:
         """Flush to disk and close."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with self._file as f:
+                _flush(f)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
         return finish(load_named(name), settings)
     path = Path(data).expanduser()
     try:
-        there = path.exists()
+        there = bool(name.strip()) and path.exists()
     except (OSError, ValueError):
         there = False
     if not there:

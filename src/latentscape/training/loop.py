@@ -138,7 +138,7 @@ class Loop:
         self.optimisers = {p.name: optim.make_optimiser(p.parameters(), settings, self.device) for p in model.phases}
         self.schedules = {name: optim.make_schedule(o, settings) for name, o in self.optimisers.items()}
         self.ema = Ema(model, settings.ema_halflife_images) if settings.ema_halflife_images else None
-        self.collapse, self.worse = watch.PosteriorCollapse(), watch.GettingWorse()
+        self.detectors = watch.detectors()
         self._call = execution.caller(model)
         self._meter, self._playing, self._stop, self._since = _Meter(), None, "", time.monotonic()
         self._logged_images = 0
@@ -279,7 +279,8 @@ class Loop:
             optim.step_schedule(schedule, loss)
         self._look(last=False)
         if loss is not None:
-            self._say(self.worse.hear(loss))
+            for detector in self.detectors:
+                self._say(detector.hear(loss))
             if loss < self.progress.best_loss:
                 self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
                 save_state(self.best_path, self.evaluated.state_dict(), {"epoch": self.progress.epoch, "loss": loss})
@@ -306,9 +307,12 @@ class Loop:
         return terms.get(f"{self.model.phases[0].name}/total")
 
     def _look(self, *, last: bool) -> None:
-        if self.probe is not None:
-            self._say(self.collapse.look(self.evaluated.eval(), self._batch(self.probe), last=last))
-            self.model.train()
+        if self.probe is None:
+            return
+        model = self.evaluated.eval()
+        for detector in self.detectors:
+            self._say(detector.look(model, self._batch(self.probe), last=last))
+        self.model.train()
 
     def _say(self, warned: watch.Warned | None) -> None:
         if warned is None:
@@ -378,7 +382,7 @@ class Loop:
                 "groups": groups,
                 "batches": self.batches.state(),
                 "schedules": {n: s.state_dict() for n, s in self.schedules.items() if s},
-                "watch": {w.name: w.state() for w in (self.collapse, self.worse)},
+                "watch": {w.name: w.state() for w in self.detectors},
                 "execution": self.execution.to_dict(),
             },
         )
@@ -394,7 +398,7 @@ class Loop:
             for name, schedule in self.schedules.items():
                 if schedule:
                     schedule.load_state_dict(state["schedules"][name])
-            for detector in (self.collapse, self.worse):
+            for detector in self.detectors:
                 detector.restore(state["watch"][detector.name])
             self.rng.set_state(tensors["rng"])
             self.batches.restore(state["batches"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -19,7 +19,29 @@ class Warned:
     text: str
 
 
-class PosteriorCollapse:
+class Detector:
+    """Base of all detectors: it looks at the model after each epoch, or hears the held-out loss, or both."""
+
+    name: ClassVar[str]
+
+    def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
+        """Look at the model, in evaluation mode, on one batch of held-out images; `last`: training has ended."""
+        return None
+
+    def hear(self, held_out_loss: float) -> Warned | None:
+        """Take one more held-out loss."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return dict(vars(self))
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        vars(self).update(state)
+
+
+class PosteriorCollapse(Detector):
     """The encoder ignores its input: Var_x(E[z|x]) ≤ 0.01 in (nearly) every dimension (Burda et al. 2016, 5.2).
 
     Speaks once all dimensions are inactive at two looks in a row, or at the end of training; never in the first steps,
@@ -35,7 +57,7 @@ class PosteriorCollapse:
 
     @torch.no_grad()
     def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
-        """Look at one batch of held-out images, model in evaluation mode."""
+        """See `Detector.look`."""
         young = batch.step is not None and float(batch.step) < self.first_step
         if not isinstance(model, HasPosterior) or self.spoken or young:
             return None
@@ -53,16 +75,8 @@ class PosteriorCollapse:
             "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder",
         )
 
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        return {"looks": self.looks, "spoken": self.spoken}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
-        self.looks, self.spoken = state["looks"], state["spoken"]
-
-
-class GettingWorse:
+class GettingWorse(Detector):
     """The held-out loss has risen for five looks in a row, by more than 2 % in all: over-fitting or divergence."""
 
     name = "getting_worse"
@@ -72,7 +86,7 @@ class GettingWorse:
         self.losses: list[float] = []
 
     def hear(self, held_out_loss: float) -> Warned | None:
-        """Take one more held-out loss."""
+        """See `Detector.hear`."""
         self.losses = [*self.losses[-self.patience :], held_out_loss]
         worse = all(b > a for a, b in zip(self.losses, self.losses[1:], strict=False))
         first, last = self.losses[0], self.losses[-1]
@@ -85,10 +99,7 @@ class GettingWorse:
             f"{last:.4g}) while training goes on: stop early (--early-stopping 3), or train on more images",
         )
 
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        return {"losses": self.losses}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
-        self.losses = list(state["losses"])
+def detectors() -> list[Detector]:
+    """A fresh one of each kind."""
+    return [kind() for kind in Detector.__subclasses__()]

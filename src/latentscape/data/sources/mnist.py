@@ -38,19 +38,14 @@ def load_mnist(name: str) -> Raw:
             f"{folder} must hold {name}'s 70,000 labelled images of 28×28, found {'×'.join(map(str, raw.x.shape))}; "
             f"remove it to fetch it anew, or give its path to use it as it is"
         )
-    if name == "mnist" and raw.name != "mnist":
-        raise DataError(_wrong_md5(raw, str(folder)))
+    if name == "mnist" and (found := mnist_md5(raw)) != MNIST_MD5:
+        file = next(file for file, expected in MNIST_MD5.items() if found[file] != expected)
+        raise DataError(
+            f"{file} in {folder} must have the MD5 {MNIST_MD5[file]} when uncompressed, found {found[file]}; "
+            f"remove it to fetch it anew, or give its path to use it as it is"
+        )
     raw.name, raw.label_names = name, CLASSES[name]
     return raw
-
-
-def _wrong_md5(raw: Raw, folder: str) -> str:
-    found = mnist_md5(raw)
-    file = next(file for file, expected in MNIST_MD5.items() if found[file] != expected)
-    return (
-        f"{file} in {folder} must have the MD5 {MNIST_MD5[file]} when uncompressed, found {found[file]}; "
-        f"remove it to fetch it anew, or give its path to use it as it is"
-    )
 
 
 def load_stacked() -> Raw:
