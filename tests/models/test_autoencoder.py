@@ -44,13 +44,15 @@ def test_a_cross_entropy_needs_images():
 
 @pytest.mark.slow
 def test_a_one_layer_linear_autoencoder_reaches_pcas_error_and_subspace(tmp_path):
-    x, _ = planted(n=2000, d=20)
+    x, _ = planted(n=2000, d=20, noise=0.5)
     pca, _ = fitted(x, latent_dim=3)
     best = (pca.reconstruct(x) - x).square().mean().item()
     settings = {"hidden": (), "latent_dim": 3, "loss": "mse", "learning_rate": 3e-2, "schedule": "cosine"}
     data = latentscape.DataSettings(valid_fraction=0, test_fraction=0)
     images = latentscape.load_data(x.numpy(), data)
-    run = latentscape.train("autoencoder", images, out=tmp_path / "run", finish=False, epochs=400, **settings)
+    run = latentscape.train(
+        "autoencoder", images, out=tmp_path / "run", finish=False, epochs=1500, batch_size=500, **settings
+    )
     with torch.no_grad():
         error = (run.model.reconstruct(x) - x).square().mean().item()
     assert error < 1.01 * best

@@ -9,12 +9,12 @@ from latentscape.config import DataShape
 from latentscape.errors import ConfigError
 
 
-def planted(n=3000, d=20, k=3, seed=0):
+def planted(n=3000, d=20, k=3, seed=0, noise=0.05):
     """n vectors with three strong directions, and those directions (d×k, orthonormal)."""
     rng = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(d, k, generator=rng)).Q
     z = torch.randn(n, k, generator=rng) * torch.tensor([5.0, 3.0, 2.0])
-    return 4.0 + z @ basis.T + 0.05 * torch.randn(n, d, generator=rng), basis
+    return 4.0 + z @ basis.T + noise * torch.randn(n, d, generator=rng), basis
 
 
 def fitted(x, batch=700, **settings):
