@@ -34,7 +34,9 @@ def picture(seed: int, height: int = 12, width: int = 12, mode: str = "RGB") -> 
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
 
-def write_pictures(folder: Path, count: int, seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (12, 12)) -> list[str]:
+def write_pictures(
+    folder: Path, count: int, seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (12, 12)
+) -> list[str]:
     """`count` different PNG files 000.png, 001.png, … in `folder`; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{i:03d}.png" for i in range(count)]

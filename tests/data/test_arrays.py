@@ -138,6 +138,7 @@ def test_numbers_too_large_for_float32_are_refused(refused):
         (np.array([[0, 1], [1, 0], [0, 1]]), ("0", "1"), [1, 0, 1]),
         (torch.tensor([9, 8, 9]), ("8", "9"), [1, 0, 1]),
         ([1, 0, 1], ("0", "1"), [1, 0, 1]),
+        (np.array(["b", "a", "b"], dtype=object), ("a", "b"), [1, 0, 1]),
     ],
 )
 def test_labels_of_any_kind(labels, names, expected):
@@ -193,6 +194,11 @@ def test_types_that_are_no_data(refused, values):
         load_data(values)
 
 
+def test_ragged_lists_are_no_data(refused):
+    with refused("one length"):
+        load_data(([[1, 2], [3]], [0, 1]))
+
+
 @pytest.mark.parametrize("thing", [7, {"x": 1}, None, (1, 2, 3)])
 def test_things_that_are_no_data(refused, thing):
     with refused("a path, an array"):
@@ -200,7 +206,9 @@ def test_things_that_are_no_data(refused, thing):
 
 
 def test_parts_of_an_npz(tmp_path):
-    np.savez(tmp_path / "a.npz", x_train=PIXELS[:12], y_train=np.arange(12) % 3, x_test=PIXELS[12:], y_test=np.arange(8) % 3)
+    np.savez(
+        tmp_path / "a.npz", x_train=PIXELS[:12], y_train=np.arange(12) % 3, x_test=PIXELS[12:], y_test=np.arange(8) % 3
+    )
     data = load_data(tmp_path / "a.npz")
     assert data.sizes() == {"train": 12, "valid": 0, "test": 8}
     assert data.classes == 3
@@ -230,7 +238,6 @@ def test_attributes_that_do_not_fit_are_noted(tmp_path):
 def test_the_only_array_needs_no_usual_name(tmp_path):
     np.savez(tmp_path / "a.npz", weird=PIXELS, version=np.array(1))
     assert len(load_data(tmp_path / "a.npz")) == 20
-    np.savez(tmp_path / "b.npz", one=PIXELS, two=PIXELS)
 
 
 def test_an_npz_without_a_hint_lists_what_it_holds(tmp_path, refused):
@@ -331,7 +338,7 @@ def test_damaged_archives_are_told(tmp_path, refused):
     with refused("a.npz"):
         load_data(tmp_path / "a.npz")
     (tmp_path / "a.npz").write_bytes(whole[:300] + bytes(200) + whole[500:])
-    with refused("a.npz", "damaged"):
+    with refused("x.npy in a.npz"):
         load_data(tmp_path / "a.npz")
 
 
@@ -354,9 +361,11 @@ def test_a_damaged_header_is_told(tmp_path, refused):
 @settings(max_examples=50, deadline=None)
 def test_any_small_array_loads_as_images(array):
     data = load_data(array, DataSettings(valid_fraction=0, test_fraction=0))
+    scale = 1 if array.dtype == np.uint8 and array.max() == 0 else 255
     assert data.x.dtype == torch.uint8
-    assert data.x.numel() == array.size
-    assert sorted(data.x.flatten().tolist()) == sorted(np.rint(array.astype(float) * (255 if array.max() == 1 or array.dtype != np.uint8 else 1)).astype(int).flatten().tolist())
+    assert sorted(data.x.flatten().tolist()) == sorted(
+        np.rint(array.astype(float) * scale).astype(int).flatten().tolist()
+    )
     assert sum(data.sizes().values()) == len(array)
 
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +116,25 @@ def test_what_kill_9_leaves_behind_is_never_taken_for_a_cache_and_goes_later(tmp
     assert len(load_data(tmp_path)) == 5
     assert not left.exists()
     assert fresh.exists()
+
+
+def test_kill_9_in_the_middle_of_packing(tmp_path, own_places):
+    write_pictures(tmp_path, 8)
+    code = """
+import os, signal, sys
+from latentscape.data import cache, load_data
+append = cache.Pixels.append
+def dying(pixels, picture):
+    append(pixels, picture)
+    if pixels.count == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+cache.Pixels.append = dying
+load_data(sys.argv[1])
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -signal.SIGKILL
+    left = packed(own_places)
+    assert [p.name.startswith(cache_module._PREFIX) for p in left] == [True]
+    assert len(load_data(tmp_path)) == 8
 
 
 @pytest.mark.parametrize("damage", ["pixels", "index", "labels", "version"])

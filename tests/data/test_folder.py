@@ -58,7 +58,9 @@ def test_pictures_outside_of_class_folders_have_no_label(tmp_path):
 def test_folders_named_after_splits_are_the_split(tmp_path):
     for part, count in (("train", 4), ("val", 2), ("test", 3)):
         for label in ("cat", "dog"):
-            write_pictures(tmp_path / part / label, count, seed=len(part) * 10 + len(label) + count * 100 + ord(label[0]))
+            write_pictures(
+                tmp_path / part / label, count, seed=len(part) * 10 + len(label) + count * 100 + ord(label[0])
+            )
     data = load_data(tmp_path)
     assert data.sizes() == {"train": 8, "valid": 4, "test": 6}
     assert data.label_names == ("cat", "dog")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making import idx_bytes, write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from making import idx_bytes, write_idx
 
 from latentscape.data import DataSettings, load_data
 from latentscape.data.sources.idx import read_idx

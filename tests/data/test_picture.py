@@ -111,7 +111,15 @@ def test_float_tiff_in_unit_range_is_scaled_and_others_are_refused(tmp_path):
 def test_exif_rotation_is_applied(tmp_path, orientation):
     upright = np.zeros((16, 32), np.uint8)
     upright[:8, :8] = 255  # bright corner top left
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that turns the upright picture into the stored one
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # Image.Transpose that turns the upright picture into the stored one
     stored = Image.fromarray(upright)
     if orientation in undo:
         stored = stored.transpose(Image.Transpose(undo[orientation]))
@@ -123,7 +131,9 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     assert np.abs(found.pixels[0].astype(int) - upright).max() < 40
 
 
-@pytest.mark.parametrize(("fit", "target"), [(f, t) for f in ("crop", "pad", "stretch") for t in ((8, 8), (6, 20), (40, 12))])
+@pytest.mark.parametrize(
+    ("fit", "target"), [(f, t) for f in ("crop", "pad", "stretch") for t in ((8, 8), (6, 20), (40, 12))]
+)
 def test_any_target_shape_is_met(fit, target):
     assert fit_picture(picture(5, 17, 23), target, fit).size == target[::-1]
 
@@ -170,9 +180,12 @@ def png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(
-        b"IDAT", zlib.compress(bytes(100))
-    ) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_bytes() -> bytes:

@@ -19,7 +19,9 @@ def faces(root: Path, beside: bool = True) -> Path:
     """faces/images/NNN.png with faces/labels.csv: file, age, gender, split."""
     names = write_pictures(root / "images", 6)
     parts = ["train", "train", "train", "valid", "test", "test"]
-    lines = [f"{n},{20 + i},{'male' if i % 2 else 'female'},{p}" for i, (n, p) in enumerate(zip(names, parts, strict=True))]
+    lines = [
+        f"{n},{20 + i},{'male' if i % 2 else 'female'},{p}" for i, (n, p) in enumerate(zip(names, parts, strict=True))
+    ]
     (root / "labels.csv").write_text(rows("file,age,gender,split", *lines))
     return root
 
@@ -96,8 +98,11 @@ def test_kinds_of_tables(tmp_path, kind):
         path.write_text(rows("file,size,label", *(f'{n},{i},"{v}"' for n, i, v in lines)))
     else:
         between = ";" if kind == "semicolon" else ","
-        text = rows(between.join(("file", "size", "label")), *(between.join(line) for line in lines),
-                    end="\r\n" if kind == "crlf" else "\n")
+        text = rows(
+            between.join(("file", "size", "label")),
+            *(between.join(line) for line in lines),
+            end="\r\n" if kind == "crlf" else "\n",
+        )
         path.write_bytes((b"\xef\xbb\xbf" if kind == "bom" else b"") + text.encode())
     data = load_data(tmp_path)
     assert data.label_names == (("x, y",) if kind == "quoted" else ("xy",))
@@ -215,7 +220,7 @@ def test_what_was_asked_for_must_be_there(tmp_path, refused):
     with refused("--labels", "found none of them", "000.png"):
         load_data(folder, DataSettings(labels=str(tmp_path / "other.csv")))
     (folder / "labels.csv").write_text(rows("file,age", "000.png,1", "001.png,2"))
-    with refused("--label-column", "file", "age", "got sex"):
+    with refused("--label-column", "labels.csv", "it has age", "got sex"):
         load_data(folder, DataSettings(label_column="sex"))
     (folder / "labels.txt").write_text("x")
     with refused(".csv, .tsv or .parquet"):

@@ -142,6 +142,7 @@ def publish(folder: Path, key: str, raw: Raw) -> Path:
     with open(folder / "index.json", "w", encoding="utf-8") as f:
         json.dump(index, f, ensure_ascii=True)
         _flush(f)
+    _flush_folder(folder)
     if final.exists() and open_packed(key) is None:
         shutil.rmtree(final, ignore_errors=True)  # damaged from outside
     try:
@@ -149,12 +150,22 @@ def publish(folder: Path, key: str, raw: Raw) -> Path:
     except OSError:
         if not final.is_dir():  # else another process packed the same meanwhile
             raise
+    _flush_folder(final.parent)
     return final
 
 
 def _flush(f) -> None:
     f.flush()
     os.fsync(f.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system lets a folder be flushed
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def open_packed(key: str) -> Raw | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def load_data(
 ) -> ImageSet:
     """Read a data set.
 
-    data: a name (`NAMES`), a path to whatever `recognise` knows, an array or tensor (N×H×W, N×H×W×C, N×C×H×W pixels
-        or N×D vectors), a pair (examples, labels), or an `ImageSet`, which is returned as it is.
+    data: a name (`NAMES`; a folder called like one is ./digits), a path to whatever `recognise` knows, an array or
+        tensor (N×H×W, N×H×W×C, N×C×H×W pixels or N×D vectors), a pair (examples, labels), or an `ImageSet`, which is
+        returned as it is.
     settings: size, colour mode, split and the rest; the defaults if None.
     progress: show a bar on standard error while files are decoded, if that is a terminal.
 
@@ -118,6 +120,11 @@ def _not_there(data: str | Path) -> str:
         if path.name:
             beside = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent))[:10_000], 3)
     close = [*near, *(str(path.with_name(name)) for name in beside)]
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not close:
+        return (
+            f"there is no data set and no path {text!r}; if it is one on the Hugging Face hub, download it first "
+            f"(hf download {text} --repo-type dataset --local-dir FOLDER) and point at the folder"
+        )
     hint = f"; did you mean {' or '.join(close)}?"
     if not close:
         hint = f"; names are {', '.join(NAMES)}; a path may be {ACCEPTED}"

@@ -69,7 +69,7 @@ def decode_all(
         except (UnreadableError, OtherSizeError) as reason:
             return reason
 
-    workers = os.cpu_count() or 1
+    workers = _processors()
     with quiet_decoding(), ThreadPoolExecutor(workers) as pool, _bar(len(files), progress) as advance:
         for i, result in enumerate(_ordered(pool, work, len(files), 4 * workers)):
             advance()
@@ -88,9 +88,15 @@ def decode_all(
     return scan
 
 
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _check(scan: Scan, files: Sequence[str], settings: DataSettings, where: str) -> None:
     if not scan.sizes:
-        first, reason = scan.findings.unreadable[0]
+        file, reason = scan.findings.unreadable[0]
+        first = " ".join(file.split())
         raise DataError(f"none of the {len(files):,} pictures in {where} can be read; the first, {first}, is: {reason}")
     if settings.target is None and len(scan.sizes) > 1:
         common = scan.sizes.most_common(3)

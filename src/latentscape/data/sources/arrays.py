@@ -47,7 +47,10 @@ def _as_numpy(values: Any) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     if isinstance(values, (list, range)):
-        return np.asarray(values)
+        try:
+            return np.asarray(values)
+        except ValueError:
+            raise DataError("data in lists must be of one length at every level; make it an array") from None
     kind = type(values).__name__
     raise DataError(f"data must be a name, a path, an array, a tensor or a pair of examples and labels, got {kind}")
 
@@ -74,6 +77,8 @@ def _labels(labels: np.ndarray, name: str, n: int) -> tuple[np.ndarray, tuple[st
         return labels.argmax(1).astype(np.int64), tuple(map(str, range(labels.shape[1])))
     if labels.size != n or labels.ndim > 2:
         raise DataError(f"the labels of {name} must be {n:,}, one per example, found the shape {_by(labels.shape)}")
+    if labels.dtype.kind == "O" and all(isinstance(value, (str, int)) for value in labels.flat):
+        labels = np.array(labels.tolist())
     if labels.dtype.kind not in "biufU":
         raise DataError(f"the labels of {name} must be whole numbers or text, found the type {labels.dtype}")
     flat = labels.reshape(-1)

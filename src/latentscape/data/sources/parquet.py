@@ -1,4 +1,5 @@
-"""Parquet files: one, or a folder of shards as the Hugging Face hub stores them (`data/train-00000-of-00002.parquet`).
+"""Parquet files: one, or a folder of shards as the Hugging Face hub stores them (`data/train-00000-of-00002.parquet`),
+or as its library's `save_to_disk` does (Arrow).
 
 The examples are a column of encoded pictures (bytes, or a struct with `bytes`), else a column of nested lists (pixels
 or vectors), else all columns of numbers together as vectors. `label`, `class`, … (or the column asked for) is the
@@ -27,9 +28,9 @@ _PARTS = {"train": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "test": 2
 
 
 def find_shards(folder: Path) -> list[Path]:
-    """Parquet files in a folder or its `data` sub-folder, sorted by name."""
-    for place in (folder, folder / "data"):
-        found = sorted(place.glob("*.parquet")) if place.is_dir() else []
+    """Parquet files (else Arrow files, as `save_to_disk` writes them) in a folder or two levels below, sorted."""
+    for pattern in ("*.parquet", "data-*.arrow"):
+        found = sorted(p for depth in ("", "*/", "*/*/") for p in folder.glob(depth + pattern))
         if found:
             return found
     return []
@@ -59,15 +60,19 @@ def _read(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path)
+        if path.suffix != ".arrow":
+            return pq.read_table(path)
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_stream(source).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a Parquet file that can be read ({' '.join(str(error).split())[:120]})"
-        ) from None
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path} is not a Parquet or Arrow file that can be read ({reason})") from None
 
 
 def _part(shard: Path) -> int | None:
-    return _PARTS.get(re.split(r"[-_.]", shard.name.lower())[0])
+    """The part that a shard's name, or else its folder's, says."""
+    words = (re.split(r"[-_.]", name.lower())[0] for name in (shard.name, shard.parent.name))
+    return next((_PARTS[word] for word in words if word in _PARTS), None)
 
 
 def _label_column(columns: dict[str, list], settings: DataSettings, path: Path) -> str:
