@@ -40,7 +40,7 @@ docs: $(DEV) ## build the documentation into site/, strictly
 
 quickstart: $(DEV) ## run examples/quickstart.py in an empty folder
 	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd "$$d" && \
-	LATENTSCAPE_CACHE="$$d/cache" $(PY) $(CURDIR)/examples/quickstart.py
+	LATENTSCAPE_CACHE="$$d/cache" GOMP_SPINCOUNT=20000 $(PY) $(CURDIR)/examples/quickstart.py
 
 golden: $(DEV) ## record the golden loss curves anew (look at the difference before keeping it)
 	$(PY) -m pytest tests/golden --record

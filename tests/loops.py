@@ -27,7 +27,7 @@ TOYS = {"toy_gan": "toy_gan", "toy_aae": "toy_aae"}
 def toys_known() -> Iterator[None]:
     """Discovery finds the toy models too, as it finds those of other packages."""
     real = models.modules
-    models.modules = lambda: {**real(), **TOYS}  # type: ignore[assignment]
+    models.modules = lambda: {**real(), **TOYS}
     try:
         yield
     finally:
@@ -84,7 +84,7 @@ def make_loop(
     held = Gatherer(data, "valid", model.value_range, "cpu", memory_format) if data.sizes()["valid"] else None
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     return Loop(
-        placed,  # type: ignore[arg-type]
+        placed,
         TrainBatches(source, batch_size, chosen.seed),
         chosen,
         execute,
@@ -102,5 +102,5 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
 
 def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
     """Names under which two states differ in any bit (NaN equals NaN)."""
-    assert list(a) == list(b)
+    assert a.keys() == b.keys()
     return [k for k in a if a[k].shape != b[k].shape or not torch.equal(a[k].nan_to_num(1e30), b[k].nan_to_num(1e30))]

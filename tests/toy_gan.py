@@ -39,7 +39,7 @@ class Model(contract.Trained, contract.Samples, contract.Discriminates):
             Phase("generate", (self.generator,), low_precision=False),
         )
         self.calls: dict[str, int] = {}
-        self.seen: list[Tensor] = []  # the real batches that the critic saw
+        self.seen: list[Tensor] = []  # the real batches that the critic was trained on
 
     def count(self, name: str) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -61,7 +61,8 @@ class Model(contract.Trained, contract.Samples, contract.Discriminates):
     def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:
         self.count(phase)
         if phase == "criticise":
-            self.seen.append(batch.x)
+            if self.training:
+                self.seen.append(batch.x)
             gap = self.critic(batch.x).mean() - self.critic(draws["fake"].detach()).mean()
             return Losses(-gap, {"wasserstein_estimate": gap})
         score = self.critic(draws["fake"]).mean()

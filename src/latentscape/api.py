@@ -81,6 +81,8 @@ def reproduce(
     scale: multiplies the number of training steps. settings: override the recipe's. Raises as `train`.
     """
     recipe = recipes.read(name)
+    for entry in recipe["show"]:
+        showing.check(entry)
     run = training.train(
         recipe["model"],
         data if data is not None else recipe["data"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -349,7 +350,7 @@ def reproduce(args: list[str]) -> None:
         out=options["out"] or None,
         command=_command(),
         console=Terminal(),
-        seed=options["seed"],
+        **({"seed": options["seed"]} if "seed" in options["named"] else {}),
     )
     _done(run, options["json"])
 
@@ -517,8 +518,6 @@ def _parse(
 
 def _tyro(kind: type, args: list[str], prog: str, doc: str) -> Any:
     """tyro's parser; its framed error becomes one sentence."""
-    import io
-
     import tyro
 
     said = io.StringIO()
@@ -528,11 +527,14 @@ def _tyro(kind: type, args: list[str], prog: str, doc: str) -> Any:
     except SystemExit as ended:
         if ended.code in (0, None):
             raise
-    inside = []
-    for line in said.getvalue().splitlines()[1:]:
-        if not line.strip("│╰╯─ "):
-            break
-        inside.append(line.strip("│ "))
+    inside: list[str] = []
+    for line in said.getvalue().splitlines()[1:]:  # the first line is the frame's title
+        text = line.strip("│| ")
+        if set(text) <= set("─-+╭╮╰╯"):
+            if inside:
+                break
+        else:
+            inside.append(text)
     raise UserError(f"{' '.join(inside).rstrip('.')}; `{prog} --help` lists the settings")
 
 
@@ -598,6 +600,9 @@ def main() -> None:
     # another program holds one of the cores; shorter, it yields to it. Read by the OpenMP library when torch loads it.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     args = [a for a in sys.argv[1:] if a != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a traceback
     debug = len(args) != len(sys.argv) - 1
     if not args or args[0] in ("-h", "--help", "help"):
         print(_help())
@@ -622,6 +627,10 @@ def main() -> None:
         _fail(str(error), error.exit_status, debug)
     except KeyboardInterrupt:
         _fail("stopped", 1, debug)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        _fail("the memory does not hold that; choose a smaller model, batch or picture size", 1, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -26,6 +26,10 @@ Images stored as uint8 are scaled to it: `unit` and `real` divide by 255, `signe
 S = TypeVar("S", bound="Settings")
 
 
+LARGEST_SEED = 2**32 - 1
+"""Seeds up to this one can be mixed with epochs and positions in 64 bits."""
+
+
 def setting(
     default: Any,
     help: str,
@@ -51,7 +55,7 @@ _WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below
 
 def range_words(f: dataclasses.Field) -> str:
     """The field's range in words: `at least 0 and below 1`; empty if it has none."""
-    return " and ".join(f"{_WORDS[k]} {v:g}" for k, v in f.metadata.get("bounds", {}).items())
+    return " and ".join(f"{_WORDS[k]} {v}" for k, v in f.metadata.get("bounds", {}).items())
 
 
 def flag(name: str) -> str:

@@ -110,11 +110,20 @@ class RunFolder:
         return CheckpointFolder(self.path / "checkpoints", keep)
 
     def config(self) -> dict[str, Any]:
-        """The tables run, train, model, data of config.toml."""
+        """The tables run, train, model, data of config.toml; one that lacks or mistypes them raises `RunError`."""
         try:
-            return tomllib.loads(self._config_path.read_text(encoding="utf-8"))
+            config = tomllib.loads(self._config_path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self._config_path} is not readable TOML ({error}); restore it") from error
+        tables = {"run": dict, "train": dict, "model": dict, "data": dict}
+        known = {"model": str, "data": str, "shape": list, "classes": int}
+        wrong = [name for name, kind in tables.items() if not isinstance(config.get(name), kind)]
+        wrong = wrong or [
+            f"run.{name}" for name, kind in known.items() if not isinstance(config["run"].get(name), kind)
+        ]
+        if wrong:
+            raise RunError(f"{self._config_path} does not describe a run: {wrong[0]} is missing or damaged; restore it")
+        return config
 
     def command(self) -> str:
         """The command that made the run."""
@@ -188,6 +197,8 @@ class RunFolder:
             f.truncate(0)
             f.write(str(os.getpid()))
             f.flush()
+            for left in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
+                left.unlink(missing_ok=True)  # half-written by a process that was killed
             yield
 
     # ---- the model ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import loops
+from latentscape.contract import Batch
 from latentscape.training.loop import Loop
 from loops import differing, make, make_loop, small_set
 
@@ -85,43 +87,35 @@ def test_after_step_clips_every_critic_weight_after_every_turn(tmp_path: Path) -
     loop = gan_loop(tmp_path)
     loop.model.train()
     clip = loop.model.config.clip
-    assert max(float(p.abs().max()) for p in loop.model.critic.parameters()) > clip
-    loop.optimisers["generate"].register_step_pre_hook(lambda o, a, k: sizes.append(largest()))
 
-    def largest() -> float:
-        return max(float(p.abs().max()) for p in loop.model.critic.parameters())
+    def largest(module: torch.nn.Module) -> float:
+        return max(float(p.detach().abs().max()) for p in module.parameters())
 
+    assert largest(loop.model.critic) > clip
     sizes: list[float] = []
+    loop.optimisers["generate"].register_step_pre_hook(lambda o, a, k: sizes.append(largest(loop.model.critic)))
     for _ in range(3):
         loop.step()
     assert sizes == pytest.approx([clip] * 3)
-    assert max(float(p.abs().max()) for p in loop.model.generator.parameters()) > clip
+    assert largest(loop.model.generator) > clip
 
 
-def test_the_critic_learns_to_tell_and_the_generator_to_fool(tmp_path: Path) -> None:
-    """One hand-written direction test per phase: each player moves its own score its own way."""
-    for phase, sign in (("criticise", +1), ("generate", +1)):
-        loop = gan_loop(tmp_path / phase, learning_rate=1e-3, optimiser="sgd", beta1=0.0)
-        model = loop.model.train()
-        model.clip = lambda: None
-        score: list[float] = []
-        batch = loop._next_batch()
-        draws = model.draw("shared", batch, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("phase", ["criticise", "generate"])
+def test_each_player_moves_the_score_its_own_way(phase: str, tmp_path: Path) -> None:
+    """A small step widens the critic's gap between real and fake, or raises the generator's score."""
+    loop = gan_loop(tmp_path, learning_rate=1e-3, optimiser="sgd", beta1=0.0)
+    model, batch = loop.model.train(), Batch(torch.rand(8, *SHAPE))
+    draws = model.draw("shared", batch, torch.Generator().manual_seed(0))
 
-        def look(score: list[float] = score, model: Any = model, phase: str = phase, batch: Any = batch) -> None:
-            fake_BX = model.decode(draws["z"])  # noqa: B023
-            real = model.critic(batch.x).mean() if phase == "criticise" else 0.0
-            fake = model.critic(fake_BX).mean()
-            score.append(float(real - fake if phase == "criticise" else fake))
+    @torch.no_grad()
+    def score() -> float:
+        fake = model.critic(model.decode(draws["z"])).mean()
+        return float(model.critic(batch.x).mean() - fake if phase == "criticise" else fake)
 
-        look()
-        optimiser = loop.optimisers[phase]
-        losses = model(phase, batch, model.shared(batch, draws))
-        optimiser.zero_grad()
-        losses.total.backward()
-        optimiser.step()
-        look()
-        assert sign * (score[1] - score[0]) > 0
+    before = score()
+    model(phase, batch, model.shared(batch, draws)).total.backward()
+    loop.optimisers[phase].step()
+    assert score() > before
 
 
 def test_overlapping_players_each_have_their_own_optimiser(tmp_path: Path) -> None:
@@ -143,19 +137,19 @@ def test_overlapping_players_each_have_their_own_optimiser(tmp_path: Path) -> No
 def test_the_encoder_moves_in_two_phases_and_the_discriminator_in_its_own(tmp_path: Path) -> None:
     loop = make_loop(make("toy_aae", SHAPE), small_set(SHAPE), tmp_path, learning_rate=0.01)
     loop.model.train()
-    moves: list[tuple[str, set[str]]] = []
+    moves: list[tuple[str, dict[str, torch.Tensor]]] = []
 
     def begin(phase: str) -> None:
-        moves.append((phase, loops.copied(loop.model.state_dict())))  # type: ignore[arg-type]
+        moves.append((phase, loops.copied(loop.model.state_dict())))
 
     for name, optimiser in loop.optimisers.items():
         optimiser.register_step_pre_hook(lambda o, a, k, name=name: begin(name))
     loop.step()
     begin("end")
     rooms = []
-    for (phase, before), (_, after) in zip(moves, moves[1:], strict=False):
-        weights = [k for k in before if k.endswith(("weight", "bias"))]  # type: ignore[union-attr]
-        rooms.append((phase, {k.split(".")[0] for k in weights if not torch.equal(before[k], after[k])}))  # type: ignore[index]
+    for (phase, before), (_, after) in itertools.pairwise(moves):
+        weights = [k for k in before if k.endswith(("weight", "bias"))]
+        rooms.append((phase, {k.split(".")[0] for k in weights if not torch.equal(before[k], after[k])}))
     assert rooms == [
         ("reconstruct", {"encoder", "decoder"}),
         ("regularise", {"encoder"}),
@@ -191,5 +185,6 @@ def test_several_players_resume_bit_for_bit(name: str, ema: int, tmp_path: Path)
     assert rest.batches.taken == whole.batches.taken
     assert not differing(whole.model.state_dict(), rest.model.state_dict())
     assert not differing(whole.evaluated.state_dict(), rest.evaluated.state_dict())
-    assert whole._rates() == rest._rates()
+    for phase, optimiser in whole.optimisers.items():
+        assert optimiser.param_groups[0]["lr"] == rest.optimisers[phase].param_groups[0]["lr"] < 0.01
     assert torch.equal(whole.rng.get_state(), rest.rng.get_state())

@@ -1,104 +1,194 @@
+"""The VAE's loss is the negative ELBO in nats with its weights; the collapse detector speaks when it should."""
+
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
-import latentscape
-from latentscape import models
+import loops
+from latentscape import api, models
 from latentscape.config import DataShape
 from latentscape.contract import Batch
-from latentscape.errors import ConfigError
+from latentscape.models import vae
+from latentscape.runs import RunFolder
+
+IMAGE, VECTOR = (1, 6, 5), (4,)
 
 
-def build(dims=(1, 8, 8), **settings):
-    config = models.model_class("vae").Config(**{"latent_dim": 3, "net": "mlp", "hidden": (16,)} | settings)
-    return models.build("vae", DataShape(dims), config).eval()
+def make(shape: tuple[int, ...], **settings: Any) -> vae.Model:
+    return loops.make("vae", shape, **{"net": "mlp", "hidden": (7,), "latent_dim": 3, **settings}).train()
 
 
-def parts(model, x, seed=0):
-    """By hand, from the nets: reconstruction and KL in nats per image, and the draws they belong to."""
-    draws = model.draw("elbo", Batch(x), torch.Generator().manual_seed(seed))
-    q = model.posterior(x)
-    std = (q.log_var / 2).exp()
-    out = model.decoder(q.mean + std * draws["eps"])
-    recon = F.binary_cross_entropy_with_logits(out, x, reduction="none").flatten(1).sum(1).mean()
-    normal = torch.distributions.Normal
-    kl = torch.distributions.kl_divergence(normal(q.mean, std), normal(0.0, 1.0)).sum(1).mean()
-    return recon.item(), kl.item(), draws
+def setting(shape: tuple[int, ...], step: float | None = None) -> tuple[Batch, dict[str, Tensor]]:
+    rng = torch.Generator().manual_seed(0)
+    x_BX = torch.rand(5, *shape, generator=rng)
+    eps_BL = torch.randn(5, 3, generator=rng)
+    return Batch(x_BX, step=None if step is None else torch.tensor(step)), {"eps": eps_BL}
 
 
-@pytest.fixture
-def x():
-    return torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+def by_hand(model: vae.Model, batch: Batch, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean −log p(x|z) and KL in nats per image, with `torch.distributions`."""
+    mean_BL, scale_BL = model.encoder(batch.x).chunk(2, 1)
+    sigma_BL = scale_BL.exp() if model.config.log_scale == "std" else (scale_BL / 2).exp()
+    z_BL = mean_BL + sigma_BL * draws["eps"]
+    out_BX = model.decoder(z_BL)
+    if model.likelihood == "bernoulli":
+        log_p = Bernoulli(logits=out_BX, validate_args=False).log_prob(batch.x)
+    else:
+        out_BX = torch.sigmoid(out_BX) if len(batch.x.shape) == 4 else out_BX
+        log_p = Normal(out_BX, model.config.noise_std).log_prob(batch.x)
+    kl = kl_divergence(Normal(mean_BL, sigma_BL), Normal(0.0, 1.0)).sum(1).mean()
+    return -log_p.flatten(1).sum(1).mean(), kl
 
 
-@pytest.mark.parametrize(
-    ("settings", "beta", "per"),
-    [
-        ({"beta": 2.5, "reduction": "sum"}, 2.5, 1),
-        ({"beta": 2.5, "reduction": "mean"}, 2.5, 64),
-        ({"beta_per_pixel": 0.005, "reduction": "mean"}, 0.32, 64),
-        ({"beta_per_pixel": 0.005, "reduction": "sum"}, 0.32, 1),
-    ],
-)
-def test_the_loss_is_the_weighted_negative_elbo_in_both_units(x, settings, beta, per):
-    model = build(**settings)
-    recon, kl, draws = parts(model, x)
-    losses = model("elbo", Batch(x), draws)
-    assert losses.total.item() == pytest.approx((recon + beta * kl) / per, rel=1e-5)
-    assert losses.terms["recon_nats_per_image"].item() == pytest.approx(recon, rel=1e-5)
-    assert losses.terms["kl_nats_per_image"].item() == pytest.approx(kl, rel=1e-5)
+CASES = [
+    (IMAGE, {}, 0.005 * 30),
+    (IMAGE, {"beta": 2.5}, 2.5),
+    (IMAGE, {"beta_per_pixel": 0.1}, 3.0),
+    (IMAGE, {"beta": 0.0}, 0.0),
+    (IMAGE, {"likelihood": "gaussian", "noise_std": 0.3, "beta": 1.0}, 1.0),
+    (IMAGE, {"log_scale": "std", "beta": 1.0}, 1.0),
+    (VECTOR, {"noise_std": 0.7, "beta": 1.0}, 1.0),
+    (VECTOR, {}, 1.0),  # a vector has no pixels: the ELBO as it is
+]
 
 
-def test_a_weight_beside_a_pixel_mean_is_converted_in_the_open():
-    note = build((1, 28, 28), beta_per_pixel=0.005).notes()[0]
-    assert "3.92" in note
-    assert "0.005" in note
-    assert build((1, 28, 28), beta=3.92).notes()[0] == note
-    assert build((5,), net="mlp").beta == 1.0  # vectors have no pixels
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("shape", "settings", "beta"), CASES, ids=lambda v: str(v) if isinstance(v, dict) else None)
+def test_loss_is_the_weighted_elbo_in_nats(
+    shape: tuple[int, ...], settings: dict[str, Any], beta: float, reduction: str
+) -> None:
+    model = make(shape, reduction=reduction, **settings)
+    batch, draws = setting(shape)
+    losses = model("elbo", batch, draws)
+    recon, kl = by_hand(model, batch, draws)
+    torch.testing.assert_close(losses.terms["recon_nats_per_image"], recon)
+    torch.testing.assert_close(losses.terms["kl_nats_per_image"], kl)
+    assert model.beta == pytest.approx(beta)
+    size = batch.x[0].numel()
+    torch.testing.assert_close(losses.total, (recon + beta * kl) / (size if reduction == "mean" else 1))
 
 
-def test_warm_up_raises_beta_linearly(x):
-    model = build(beta=2.0, beta_warmup_steps=100, reduction="sum")
-    recon, kl, draws = parts(model, x)
-    for step, weight in ((0, 0.0), (25, 0.5), (100, 2.0), (5000, 2.0)):
-        total = model("elbo", Batch(x, step=torch.tensor(float(step))), draws).total.item()
-        assert total == pytest.approx(recon + weight * kl, rel=1e-5)
+def test_mean_reduction_is_a_mean_over_pixels_beside_the_course_s_weight() -> None:
+    """Spec row B9: BCE(mean) + 0.005·KL(sum over L, mean over batch)."""
+    model = make(IMAGE)
+    batch, draws = setting(IMAGE)
+    q = model.posterior(batch.x)
+    out_BX = model.decoder(q.mean + (q.log_var / 2).exp() * draws["eps"])
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(out_BX, batch.x)
+    kl = -0.5 * (1 + q.log_var - q.mean.square() - q.log_var.exp()).sum(1).mean()
+    torch.testing.assert_close(model("elbo", batch, draws).total, bce + 0.005 * kl)
 
 
-def test_the_encoder_may_give_log_variance_or_log_std(x):
-    variance, std = build(log_scale="variance"), build(log_scale="std")
-    std.load_state_dict(variance.state_dict())
-    assert torch.equal(2 * variance.posterior(x).log_var, std.posterior(x).log_var)
-    assert torch.equal(variance.posterior(x).mean, std.posterior(x).mean)
+def test_recon_weight_scales_the_reconstruction_alone() -> None:
+    batch, draws = setting(IMAGE)
+    model = make(IMAGE, recon_weight=0.25, beta=2.0, reduction="sum")
+    recon, kl = by_hand(model, batch, draws)
+    losses = model("elbo", batch, draws)
+    torch.testing.assert_close(losses.total, 0.25 * recon + 2 * kl)
+    torch.testing.assert_close(losses.terms["recon_nats_per_image"], recon)  # logged as it is, unweighted
 
 
-def test_gaussian_likelihood_is_a_density():
-    model = build((4,), noise_std=0.3)
-    x, z = torch.randn(7, 4), torch.randn(7, 3)
-    expected = torch.distributions.Normal(model.decode(z), 0.3).log_prob(x).sum(1)
-    assert torch.allclose(model.log_likelihood(x, z), expected, atol=1e-4)
-    with pytest.raises(ConfigError, match="vectors need"):
-        build((4,), likelihood="bernoulli")
+@pytest.mark.parametrize(("step", "share"), [(0.0, 0.0), (5.0, 0.5), (10.0, 1.0), (99.0, 1.0), (None, 1.0)])
+def test_beta_rises_linearly(step: float | None, share: float) -> None:
+    model = make(IMAGE, beta=4.0, beta_warmup_steps=10, reduction="sum")
+    batch, draws = setting(IMAGE, step)
+    recon, kl = by_hand(model, batch, draws)
+    torch.testing.assert_close(model("elbo", batch, draws).total, recon + 4 * share * kl)
 
 
-def test_evaluation_uses_means_and_samples_follow_the_prior(x):
-    model = build()
-    assert torch.equal(model.encode(x), model.posterior(x).mean)
-    z = model.prior(20_000, torch.Generator().manual_seed(0))
-    assert z.mean().abs() < 0.02
-    assert z.std().item() == pytest.approx(1.0, abs=0.02)
+def test_weight_in_nats_is_told_in_both_units() -> None:
+    model = models.build("vae", DataShape((1, 28, 28)), vae.Config())
+    (note,) = model.notes()
+    assert "β = 3.92 in nats per image" in note
+    assert "the same as 0.005 beside a mean over 784 values" in note
 
 
-@pytest.mark.slow
-def test_collapse_is_told_of_a_run_without_reconstruction_and_not_of_a_normal_one(tmp_path):
-    common = {"net": "mlp", "hidden": (64,), "latent_dim": 2, "learning_rate": 3e-3, "finish": False, "epochs": 20}
-    dead = latentscape.train("vae", "digits", out=tmp_path / "dead", recon_weight=0.0, beta=1.0, **common)
-    assert any("posterior collapse" in text for text in dead.warnings)
-    x = dead.data.examples(dead.data.indices("test"), "unit")
-    q = dead.model.posterior(x)
-    assert q.mean.abs().mean() < 0.05
-    assert (q.log_var.mul(0.5).exp() - 1).abs().mean() < 0.05
-    alive = latentscape.train("vae", "digits", out=tmp_path / "alive", beta=1.0, **common)
-    assert not alive.warnings
+@pytest.mark.parametrize("log_scale", ["variance", "std"])
+def test_log_scale_says_what_the_second_half_is(log_scale: str) -> None:
+    model = make(IMAGE, log_scale=log_scale)
+    batch, _ = setting(IMAGE)
+    mean_BL, scale_BL = model.encoder(batch.x).chunk(2, 1)
+    q = model.posterior(batch.x)
+    sigma_BL = (q.log_var / 2).exp()
+    torch.testing.assert_close(q.mean, mean_BL)
+    torch.testing.assert_close(sigma_BL, scale_BL.exp() if log_scale == "std" else (scale_BL / 2).exp())
+
+
+def test_decoded_images_are_probabilities_and_vectors_means() -> None:
+    image, vector, z_BL = make(IMAGE).eval(), make(VECTOR).eval(), torch.randn(4, 3)
+    torch.testing.assert_close(image.decode(z_BL), torch.sigmoid(image.decoder(z_BL)))
+    torch.testing.assert_close(vector.decode(z_BL), vector.decoder(z_BL))
+    assert image.likelihood == "bernoulli"
+    assert vector.likelihood == "gaussian"
+
+
+@pytest.mark.parametrize("shape", [IMAGE, VECTOR])
+def test_log_likelihood_is_that_of_the_loss(shape: tuple[int, ...]) -> None:
+    model = make(shape)
+    batch, draws = setting(shape)
+    q = model.posterior(batch.x)
+    z_BL = q.mean + (q.log_var / 2).exp() * draws["eps"]
+    recon = model("elbo", batch, draws).terms["recon_nats_per_image"]
+    torch.testing.assert_close(-model.log_likelihood(batch.x, z_BL).mean(), recon)
+
+
+def test_the_prior_is_standard_normal() -> None:
+    z_NL = make(IMAGE).prior(20_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z_NL.mean(0), torch.zeros(3), atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.cov(z_NL.T), torch.eye(3), atol=0.04, rtol=0)
+
+
+def test_gradient_steps_raise_the_elbo() -> None:
+    model = make(IMAGE, beta=1.0, reduction="sum")
+    batch, draws = setting(IMAGE)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    totals = []
+    for _ in range(50):
+        loss = model("elbo", batch, draws).total
+        totals.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert totals[-1] < totals[0] - 2
+
+
+# ---- posterior collapse ----------------------------------------------------------------------------------------
+
+SMALL = {"net": "mlp", "hidden": (64,), "latent_dim": 2, "threads": 1, "learning_rate": 5e-3, "epochs": 12}
+
+
+def test_without_a_reconstruction_term_the_posterior_collapses_and_the_run_says_so(tmp_path: Path) -> None:
+    """Spec row B10: μ ≈ 0 and σ ≈ 1 for every image, and the warning speaks, once."""
+    run = api.train(
+        "vae", "digits", out=tmp_path / "run", finish=False, recon_weight=0.0, beta=0.1, reduction="sum", **SMALL
+    )
+    warned = [r for r in RunFolder(run.path).log() if r["kind"] == "warning"]
+    assert [r["detector"] for r in warned] == ["posterior_collapse"]
+    assert run.warnings == [warned[0]["text"]]
+    assert "none of 2 latent dimensions carries information" in run.warnings[0]
+    images = run.data.examples(run.data.indices("test"), "unit")
+    q = run.model.posterior(images)
+    assert q.mean.abs().max() < 0.2
+    assert (q.log_var / 2).exp().sub(1).abs().max() < 0.2
+
+
+def test_a_healthy_run_is_not_warned_of(tmp_path: Path) -> None:
+    run = api.train("vae", "digits", out=tmp_path / "run", finish=False, **SMALL)
+    assert not run.warnings
+    assert not [r for r in RunFolder(run.path).log() if r["kind"] == "warning"]
+
+
+def test_a_warning_can_stop_the_run(tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 30}
+    run = api.train(
+        "vae", "digits", out=tmp_path / "run", finish=False, recon_weight=0.0, beta=0.1, reduction="sum",
+        on_warning="stop", **settings,
+    )  # fmt: skip
+    assert run.ended == "a detector spoke: posterior_collapse"
+    assert run.steps < 30 * 20

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentscape.nets.blocks import NarrowConv2d
+from latentscape.nets.blocks import DoublingConv2d, NarrowConv2d
 
 
 def pair(*args, **kwargs) -> tuple[NarrowConv2d, nn.Conv2d]:
@@ -73,3 +73,18 @@ def test_low_precision_keeps_the_sum_of_many_taps() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = layer(x)
     assert (rough.float() - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_doubling_convolution_equals_the_plain_transposed_one(grid, memory_format) -> None:
+    torch.manual_seed(0)
+    ours, plain = DoublingConv2d(5, 3).double(), nn.ConvTranspose2d(5, 3, 3, 2, 1, 1).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 5, *grid, dtype=torch.double).to(memory_format=memory_format)
+    out, grads = gradients(ours.to(memory_format=memory_format), x)
+    expected, expected_grads = gradients(plain, x)
+    assert out.shape == (4, 3, 2 * grid[0], 2 * grid[1])
+    torch.testing.assert_close(out, expected)
+    for ours_, theirs in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(ours_, theirs)

@@ -96,7 +96,7 @@ class Model(contract.Fitted, contract.Reconstructs, contract.Samples):
             return out.double()
 
         most = min(n, self.shape.size)
-        rank = min(self.config.latent_dim or 64, most)
+        rank = min(self.config.latent_dim or 64, self.shape.size if self.config.latent_dim else most)
         while True:
             rng = torch.Generator().manual_seed(0)
             values, vectors = linear_algebra.randomised_eigenpairs(apply, self.shape.size, rank, rng)

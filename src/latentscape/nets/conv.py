@@ -12,7 +12,7 @@ import math
 from torch import nn
 
 from latentscape.config import DataShape
-from latentscape.nets.blocks import Crop, NarrowConv2d
+from latentscape.nets.blocks import Crop, DoublingConv2d, NarrowConv2d
 
 WIDEST = 16
 """Filters grow from `width` to at most this many times `width` (B3: 32 → 512)."""
@@ -22,7 +22,7 @@ WASTE = 1.31
 
 
 def _block(conv: nn.Module, filters: int, norm: bool) -> list[nn.Module]:
-    return [conv, *([nn.BatchNorm2d(filters)] if norm else []), nn.LeakyReLU(0.01)]
+    return [conv, *([nn.BatchNorm2d(filters)] if norm else []), nn.LeakyReLU(0.01, inplace=True)]
 
 
 def halvings(height: int, width: int) -> int:
@@ -69,7 +69,7 @@ def decoder(features: int, shape: DataShape, *, width: int, depth: int, norm: bo
     layers: list[nn.Module] = [nn.Linear(features, filters * math.prod(grid)), nn.Unflatten(1, (filters, *grid))]
     for i in range(m):
         after = width * min(2 ** max(m - 2 - i, 0), WIDEST)
-        layers += _block(nn.ConvTranspose2d(filters, after, 3, 2, 1, 1), after, norm)
+        layers += _block(DoublingConv2d(filters, after), after, norm)
         filters = after
     # A padding below 3 cuts pixels off inside the convolution; what no padding can cut, or cuts unevenly, is cropped.
     padding = (_padding(height, grid[0] * 2**m), _padding(across, grid[1] * 2**m))

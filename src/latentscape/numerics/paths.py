@@ -25,4 +25,5 @@ def spherical(a_BL: Tensor, b_BL: Tensor, steps: int) -> Tensor:
     sin = torch.sin(angle)
     arc = torch.sin((1 - t) * angle) * a_BL / na.clamp_min(1e-12) + torch.sin(t * angle) * b_BL / nb.clamp_min(1e-12)
     arc = arc / sin.clamp_min(1e-12) * ((1 - t) * na + t * nb)
-    return torch.where(sin.abs() > 1e-4, arc, linear(a_BL, b_BL, steps))
+    turns = (sin > 1e-3) & (na > 1e-8) & (nb > 1e-8)
+    return torch.where(turns, arc, linear(a_BL, b_BL, steps))

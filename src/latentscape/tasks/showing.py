@@ -1,6 +1,6 @@
-"""Pictures of a trained model. Each function below whose first argument is a `Stage` is a picture that recipes name.
+"""Pictures of a trained model: each function marked `@_picture` is one that recipes name.
 
-A picture that a model cannot give (a GAN's reconstructions) raises `AbilityError`; `can_show` asks before.
+A picture that a model cannot give (a GAN's reconstructions) raises `AbilityError`.
 """
 
 from __future__ import annotations
@@ -101,9 +101,19 @@ def prior_codes(stage: Stage, n: int, seed: int, prior: str = "auto") -> tuple[T
     return fitted.sample(n, rng), f"a {prior} Gaussian fitted to {len(z_NL):,} training latents"
 
 
+PICTURES: dict[str, Callable[..., Path]] = {}
+"""Picture name → function; filled by the functions below."""
+
+
+def _picture(function: Callable[..., Path]) -> Callable[..., Path]:
+    PICTURES[function.__name__] = function
+    return function
+
+
 # ---- what can be shown -----------------------------------------------------------------------------------------
 
 
+@_picture
 def reconstructions(stage: Stage, n: int = 10) -> Path:
     """Originals above their reconstructions."""
     stage.need_images()
@@ -122,6 +132,7 @@ def reconstructions(stage: Stage, n: int = 10) -> Path:
     )
 
 
+@_picture
 def samples(stage: Stage, n: int = 64, seed: int = 0, prior: str = "auto") -> Path:
     """New pictures decoded from draws of a prior."""
     stage.need_images()
@@ -131,6 +142,7 @@ def samples(stage: Stage, n: int = 64, seed: int = 0, prior: str = "auto") -> Pa
     return stage.save("samples", picture, "Samples", f"{n} latents drawn from {source} (seed {seed}), decoded.")
 
 
+@_picture
 def map(stage: Stage, n: int = MAP_POINTS) -> Path:
     """Test latents in the plane, coloured by label."""
     model = stage.need(Encodes)
@@ -146,6 +158,7 @@ def map(stage: Stage, n: int = MAP_POINTS) -> Path:
     )
 
 
+@_picture
 def grid(stage: Stage, steps: int = 20, low: float | None = None, high: float | None = None) -> Path:
     """The decoded latent plane (L = 2, or the two coordinates that vary most)."""
     stage.need_images()
@@ -170,6 +183,7 @@ def grid(stage: Stage, steps: int = 20, low: float | None = None, high: float | 
     )
 
 
+@_picture
 def denoise(stage: Stage, n: int = 10, sigma: float = 0.3, seed: int = 0) -> Path:
     """Noisy test images put through the model: clean, noisy, cleaned."""
     stage.need_images()
@@ -201,6 +215,7 @@ def denoise(stage: Stage, n: int = 10, sigma: float = 0.3, seed: int = 0) -> Pat
     )
 
 
+@_picture
 def interpolation(stage: Stage, steps: int = 10, labels: tuple[int, int] = (7, 6), spherical: bool = False) -> Path:
     """Between two test images: decoded path, and the pixel cross-fade for comparison."""
     stage.need_images()
@@ -236,6 +251,7 @@ def _two(y_N: Tensor | None, labels: tuple[int, int]) -> tuple[int, int]:
     return 0, int(other[0]) if len(other) else 1
 
 
+@_picture
 def posterior(stage: Stage, n: int = MAP_POINTS) -> Path:
     """Histograms of the posterior's means and variances."""
     model = stage.need(HasPosterior)
@@ -243,16 +259,21 @@ def posterior(stage: Stage, n: int = MAP_POINTS) -> Path:
     with torch.no_grad():
         qs = [model.posterior(b.x, b.y) for b in in_order(source, 500, n)]
     mean, var = torch.cat([q.mean for q in qs]), torch.cat([q.log_var for q in qs]).exp()
-    values = {"posterior mean μ": mean.flatten().numpy(), "posterior variance σ²": var.flatten().numpy()}
+    # Each on its own axis: σ² lives in [0, 1] while μ spreads over several units.
+    panels = [
+        plots.histograms({name: values.flatten().numpy()}, bins=40, columns=1)
+        for name, values in (("posterior mean μ", mean), ("posterior variance σ²", var))
+    ]
     return stage.save(
         "posterior",
-        plots.histograms(values, bins=40, columns=2),
+        np.concatenate(panels, axis=1),
         "Posterior",
         f"Means (their mean magnitude {mean.abs().mean():.3f}) and variances (mean σ {var.sqrt().mean():.3f}) "
         f"over {len(mean):,} {stage.split} examples and all {mean.shape[1]} latent dimensions.",
     )
 
 
+@_picture
 def components(stage: Stage, n: int = 100) -> Path:
     """PCA's mean and leading components as pictures (eigenfaces, eigendigits)."""
     stage.need_images()
@@ -270,6 +291,7 @@ def components(stage: Stage, n: int = 100) -> Path:
     )
 
 
+@_picture
 def spectrum(stage: Stage) -> Path:
     """PCA's explained variance against the number of components."""
     values, total = getattr(stage.model, "spectrum", None), getattr(stage.model, "total_variance", None)
@@ -292,6 +314,7 @@ def spectrum(stage: Stage) -> Path:
     )
 
 
+@_picture
 def points(stage: Stage, n: int = MAP_POINTS) -> Path:
     """Vectors of two numbers: the test points over their reconstructions."""
     if stage.model.shape.dims != (2,):
@@ -318,26 +341,21 @@ STANDARD = ("reconstructions", "samples", "map", "grid", "points")
 """What every run shows, as far as its model can."""
 
 
-def pictures() -> dict[str, Callable[..., Path]]:
-    """Picture name → function, in the order above."""
-    found = {k: f for k, f in globals().items() if inspect.isfunction(f) and not k.startswith("_")}
-    return {
-        k: f
-        for k, f in found.items()
-        if k != "prior_codes" and next(iter(inspect.signature(f).parameters), "") == "stage"
-    }
+def check(entry: dict[str, Any]) -> None:
+    """An entry of a recipe's `show`: unknown pictures or options raise `ConfigError`."""
+    what = entry.get("what")
+    if what not in PICTURES:
+        raise ConfigError(f"there is no picture {what!r}; what must be one of {', '.join(PICTURES)}")
+    known = list(inspect.signature(PICTURES[what]).parameters)[1:]
+    for name in entry:
+        if name not in (*known, "what"):
+            raise ConfigError(f"the picture {what!r} has no option {name!r}; it has {', '.join(known)}")
 
 
 def show(stage: Stage, what: str, **options: Any) -> Path:
     """Draw one picture by name. Unknown names or options raise `ConfigError`."""
-    function = pictures().get(what)
-    if function is None:
-        raise ConfigError(f"there is no picture {what!r}; there are {', '.join(pictures())}")
-    known = list(inspect.signature(function).parameters)[1:]
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"the picture {what!r} has no option {name!r}; it has {', '.join(known)}")
-    return function(stage, **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    check({"what": what, **options})
+    return PICTURES[what](stage, **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
 
 
 def show_standard(stage: Stage) -> list[Path]:

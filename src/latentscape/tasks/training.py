@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import shlex
 import subprocess
@@ -103,7 +104,7 @@ def train(
     images = load_data(data, data_settings, progress=not isinstance(console, Silent))
     train_settings = overrides.train_settings(model, images.shape, config, given.train)
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
-    _check_held_out(train_settings, images)
+    _check_fits(net, train_settings, images)
     if scale != 1 and isinstance(net, Trained):
         train_settings = _scaled(net, train_settings, images, scale)
     if init_from is not None:
@@ -158,7 +159,7 @@ def resume(
             f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from"
         )
     settings = TrainSettings.from_dict(config["train"])
-    longer = {k: v for k, v in (("epochs", epochs), ("max_steps", max_steps)) if v is not None}
+    longer = {"epochs": epochs or 0, "max_steps": max_steps or 0} if epochs or max_steps else {}
     net = folder.build_model()
     if config["run"].get("init_from") and not folder.checkpoints().all():
         _take_weights(net, RunFolder(config["run"]["init_from"]))
@@ -270,8 +271,8 @@ def total_steps(net: Trained, settings: TrainSettings, size: int, batch_size: in
 
 
 def _scaled(net: Trained, s: TrainSettings, images: ImageSet, scale: float) -> TrainSettings:
-    if scale <= 0:
-        raise ConfigError(f"--scale must be above 0, got {scale:g}")
+    if not 0 < scale < math.inf:
+        raise ConfigError(f"--scale must be above 0 and finite, got {scale:g}")
     size = len(images.indices("train"))
     batch = size if s.full_batch else min(s.batch_size, size)
     steps = max(1, round(scale * total_steps(net, s, size, batch)))
@@ -283,10 +284,13 @@ def _gather(images: ImageSet, split: str, net: Model, execute: execution.Executi
     return Gatherer(images, split, net.value_range, execute.device, memory_format)
 
 
-def _check_held_out(s: TrainSettings, images: ImageSet) -> None:
+def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
     if (s.early_stopping or s.schedule == "plateau") and not images.sizes()["valid"]:
         what = "--early-stopping" if s.early_stopping else "--schedule plateau"
         raise ConfigError(f"{what} needs held-out images and {images.name} has none; give --valid-fraction 0.1")
+    alone = min(s.batch_size, images.sizes()["train"]) == 1 and not s.full_batch
+    if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
+        raise ConfigError("BatchNorm needs at least two examples per step; give --batch-size 2 or more, or --norm none")
 
 
 def _take_weights(net: Model, source: RunFolder) -> str:

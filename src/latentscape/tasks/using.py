@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from latentscape.config import DataShape
+from latentscape.config import LARGEST_SEED, DataShape
 from latentscape.contract import Decodes, Reconstructs
 from latentscape.data.batches import Gatherer, in_order
 from latentscape.errors import ConfigError
@@ -35,8 +36,10 @@ def sample(
     """Decode n draws of a prior into a file; says how many, from where and to where."""
     if n < 1:
         raise ConfigError(f"--n must be at least 1, got {n}")
-    if temperature < 0:
-        raise ConfigError(f"--temperature must be at least 0, got {temperature:g}")
+    if not 0 <= temperature < math.inf:
+        raise ConfigError(f"--temperature must be at least 0 and finite, got {temperature:g}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"--seed must be at least 0 and at most {LARGEST_SEED}, got {seed}")
     folder = RunFolder(path)
     model = folder.load_model()
     stage = showing.Stage(folder, model, None, command)  # type: ignore[arg-type]
@@ -104,7 +107,7 @@ def reconstruct(
     errors = reconstruction.mse(to_unit(x, model.value_range), to_unit(xhat, model.value_range)).tolist()
     target = Path(out) if out else folder.pictures_path / "reconstructed.png"
     caption = f"{len(x)} images and what the model gives back; mean squared error {sum(errors) / len(errors):.5f}."
-    if target.suffix == ".png":
+    if target.suffix == ".png" and model.shape.is_image:
         picture = _pairs(stage.unit(x), stage.unit(xhat))
         files.save_png(target, picture, title="Reconstructions", caption=caption, command=command)
     else:

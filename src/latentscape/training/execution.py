@@ -27,16 +27,18 @@ COMPILE_PAYS_AFTER_STEPS = 15_000
 
 def pick_device(name: str) -> torch.device:
     """`auto` is the accelerator if there is one. Raises `ConfigError` on a device that is not there."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
+    have = ["cpu", *([accelerator.type] if accelerator else [])]
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        have = ["cpu"] + ([str(torch.accelerator.current_accelerator())] if torch.accelerator.is_available() else [])
-        raise ConfigError(f"--device {name} is not on this machine; there is {' and '.join(have)}") from error
-    return device
+        there = device.type in have and torch.empty(0, device=device).device.type == device.type
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = False
+    if not there:
+        raise ConfigError(f"--device {name} is not on this machine; there is {' and '.join(have)}")
+    return torch.device(name)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

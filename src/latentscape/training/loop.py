@@ -136,12 +136,18 @@ class Loop:
         self.device = torch.device(execution.device)
         self.rng = torch.Generator(self.device).manual_seed(settings.seed)
         self.optimisers = {p.name: optim.make_optimiser(p.parameters(), settings, self.device) for p in model.phases}
-        self.schedules = {name: optim.make_schedule(o, settings) for name, o in self.optimisers.items()}
+        self.schedules = {n: optim.make_schedule(o, settings, self._epochs()) for n, o in self.optimisers.items()}
         self.ema = Ema(model, settings.ema_halflife_images) if settings.ema_halflife_images else None
         self.detectors = watch.detectors()
         self._call = execution.caller(model)
         self._meter, self._playing, self._stop, self._since = _Meter(), None, "", time.monotonic()
         self._logged_images = 0
+
+    def _epochs(self) -> int:
+        """Epochs the schedule spans: those asked for, or as many as the asked steps begin."""
+        s = self.settings
+        by_steps = -(-s.max_steps * max(p.repeat for p in self.model.phases) // self.batches.per_epoch)
+        return s.epochs or by_steps
 
     # ---- one step ----------------------------------------------------------------------------------------------
 

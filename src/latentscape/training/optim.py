@@ -24,12 +24,12 @@ def make_optimiser(parameters: list[nn.Parameter], s: TrainSettings, device: tor
     return kind(parameters, betas=(s.beta1, s.beta2), fused=fused, **common)
 
 
-def make_schedule(optimiser: Optimizer, s: TrainSettings) -> LRScheduler | ReduceLROnPlateau | None:
-    """The schedule, stepped once per epoch; None for a constant rate."""
+def make_schedule(optimiser: Optimizer, s: TrainSettings, epochs: int) -> LRScheduler | ReduceLROnPlateau | None:
+    """The schedule over a run of `epochs` epochs, stepped once per epoch; None for a constant rate."""
     if s.schedule == "step":
         return StepLR(optimiser, s.schedule_every, s.schedule_factor)
     if s.schedule == "cosine":
-        return CosineAnnealingLR(optimiser, max(1, s.epochs))
+        return CosineAnnealingLR(optimiser, max(1, epochs))
     if s.schedule == "plateau":
         return ReduceLROnPlateau(
             optimiser, factor=s.schedule_factor, patience=s.schedule_patience, threshold=s.schedule_threshold

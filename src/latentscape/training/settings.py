@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from latentscape.config import Settings, setting
+from latentscape.config import LARGEST_SEED, Settings, setting
 from latentscape.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ class TrainSettings(Settings):
     max_steps: int = setting(0, "stop after so many steps, whatever the epochs; 0: epochs decide", at_least=0)
     batch_size: int = setting(64, "examples per step", at_least=1)
     full_batch: bool = setting(False, "each step sees the whole training set")
-    seed: int = setting(0, "of initial weights, order of images and every random draw", at_least=0)
+    seed: int = setting(0, "of weights, order of images and every draw", at_least=0, at_most=LARGEST_SEED)
     optimiser: Literal["adam", "adamw", "rmsprop", "sgd"] = setting("adam", "one per phase")
     learning_rate: float = setting(1e-3, "of every phase's optimiser", above=0)
     beta1: float = setting(0.9, "adam: decay of the gradient's running mean; sgd: momentum", at_least=0, below=1)

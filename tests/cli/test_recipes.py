@@ -1,0 +1,109 @@
+"""Every recipe parses, fits its model, and shows pictures that exist; the demo runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from command import latentscape
+from latentscape import models, recipes
+from latentscape.config import DataShape
+from latentscape.data.names import NAMES
+from latentscape.data.settings import DataSettings
+from latentscape.runs import RunFolder
+from latentscape.tasks import overrides, showing
+
+SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8), "shapes": (3, 32, 32), "curves": (2,)}
+
+every_recipe = pytest.mark.parametrize("name", list(recipes.paths()))
+
+
+@every_recipe
+def test_recipes_fit_their_model(name: str) -> None:
+    recipe = recipes.read(name)
+    assert recipe["data"] in NAMES
+    given = overrides.sort(recipe["model"], recipe["settings"])
+    config = overrides.model_settings(recipe["model"], given.model)
+    shape = DataShape(SHAPES.get(recipe["data"], (1, 28, 28)))
+    settings = overrides.train_settings(recipe["model"], shape, config, given.train)
+    DataSettings.from_dict(given.data)
+    assert settings.epochs or settings.max_steps
+    models.build(recipe["model"], shape, config)
+
+
+@every_recipe
+def test_recipes_show_pictures_that_exist(name: str) -> None:
+    recipe = recipes.read(name)
+    assert recipe["show"]
+    for entry in recipe["show"]:
+        options = {k for k in entry if k != "what"}
+        function = showing.PICTURES[entry["what"]]
+        assert options <= set(list(inspect.signature(function).parameters)[1:])
+
+
+@every_recipe
+def test_recipes_say_what_they_show_and_which_row_they_are(name: str) -> None:
+    recipe = recipes.read(name)
+    assert len(recipe["title"]) > 20
+    assert "\n" not in recipe["title"]
+    assert recipe["row"] == "demo" or recipe["row"][0] == "B"
+
+
+def test_recipes_are_listed() -> None:
+    out = latentscape("recipes").out
+    for name in recipes.paths():
+        assert name in out
+
+
+def test_only_pictures_can_be_asked_for() -> None:
+    """What draws a picture returns one path; helpers of the same file are not pictures."""
+    for name, function in showing.PICTURES.items():
+        assert inspect.signature(function).return_annotation == "Path", name
+        assert name not in ("show", "show_standard", "prior_codes")
+        assert function.__doc__
+
+
+def test_the_demo_runs_scaled_down(tmp_path: Path) -> None:
+    answer = latentscape("reproduce", "demo", "--scale", "0.01", "--out", tmp_path / "run", "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    folder = RunFolder(tmp_path / "run")
+    images, batch = folder.data()["split"]["train"], 64
+    assert found["steps"] == round(0.01 * recipes.read("demo")["settings"]["epochs"] * (images // batch))
+    shown = {entry["what"] for entry in recipes.read("demo")["show"]}
+    assert {p.stem for p, _ in folder.pictures()} == shown
+    assert folder.report_path.exists()
+    assert folder.config()["model"]["beta"] == 0.5
+
+
+@pytest.mark.slow
+@every_recipe
+def test_recipes_run_on_small_data(name: str, tmp_path: Path) -> None:
+    data = {"mnist": "digits", "shapes": "digits"}.get(recipes.read(name)["data"], recipes.read(name)["data"])
+    steps = 0.0005
+    answer = latentscape("reproduce", name, "--data", data, "--scale", steps, "--out", tmp_path / "run", "--json")
+    if name == "eigenfaces":
+        assert "--latent-dim must be at most 64" in answer.err  # a digit has no hundred components
+        return
+    assert answer.status == 0, answer.err
+    shown = {entry["what"] for entry in recipes.read(name)["show"]}
+    drawn = {p.stem for p, _ in RunFolder(tmp_path / "run").pictures()}
+    assert len(drawn) == len(shown)
+
+
+@pytest.mark.slow
+def test_the_demo_as_a_newcomer_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = latentscape("demo")
+    assert answer.status == 0, answer.err
+    (run,) = (tmp_path / "runs").iterdir()
+    metrics = RunFolder(run).metrics()["metrics"]
+    assert metrics["knn_accuracy"] > 0.85
+    assert metrics["mse"] < 0.04
+    assert metrics["active_units"] >= 4
+    assert "warning" not in {r["kind"] for r in RunFolder(run).log()}
+    assert "open" in answer.err
+    assert str(run / "report.html").removeprefix(str(tmp_path) + "/") in answer.err
