@@ -36,7 +36,7 @@ quick: $(DEV) ## the tests without the slow ones
 	$(PY) -m pytest -m "not slow"
 
 docs: $(DEV) ## build the documentation into site/, strictly
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 quickstart: $(DEV) ## run examples/quickstart.py in an empty folder
 	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd "$$d" && \

@@ -239,7 +239,7 @@ def require(model: Any, ability: type[A], name: str, instead: str = "") -> A:
     """The model, typed as having the ability; `AbilityError` in one sentence if it has not."""
     if isinstance(model, ability):
         return model
-    has = [words for kind, words in WHAT.items() if isinstance(model, kind)]
+    has = [words for kind, words in WHAT.items() if isinstance(model, kind) and kind is not Reconstructs]
     raise AbilityError(
         f"{name} has no {WHAT[ability].removeprefix('an ').removeprefix('a ')}"
         f" (it has {', '.join(has) or 'none of the abilities commands ask for'})" + (f"; {instead}" if instead else "")

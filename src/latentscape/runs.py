@@ -62,10 +62,11 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
-                what = "a run already" if (path / "config.toml").exists() else "other files"
-                raise RunError(
-                    f"{path} holds {what}; choose another --out, or continue it with: latentscape resume {path}"
-                )
+                if (path / "config.toml").exists():
+                    raise RunError(
+                        f"{path} holds a run already; choose another --out, or continue it with: latentscape resume {path}"
+                    )
+                raise RunError(f"{path} holds other files; choose another --out, an empty or a new folder")
             (path / "checkpoints").mkdir()
             (path / "pictures").mkdir()
         except OSError as error:

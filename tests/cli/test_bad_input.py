@@ -123,9 +123,17 @@ def test_a_seed_is_used_or_refused_in_one_sentence(seed: int, tmp_path: Path) ->
         assert len(answer.err.splitlines()) == 1
 
 
-def test_a_batch_of_one_trains_or_is_refused_in_one_sentence(tmp_path: Path) -> None:
+LONELY = [
+    ["--batch-size", "1"],
+    ["--limit", "1", "--valid-fraction", "0", "--test-fraction", "0"],
+    ["--limit", "1", "--valid-fraction", "0", "--test-fraction", "0", "--full-batch"],
+]
+
+
+@pytest.mark.parametrize("flags", LONELY, ids=" ".join)
+def test_a_batch_of_one_trains_or_is_refused_in_one_sentence(flags: list[str], tmp_path: Path) -> None:
     """BatchNorm has no variance over one example: the command must say so, and before it writes."""
-    answer = latentscape(*VAE, "--batch-size", "1", "--bare", "--out", tmp_path / "run")
+    answer = latentscape(*VAE, *flags, "--bare", "--out", tmp_path / "run")
     assert "Traceback" not in answer.err
     if answer.status:
         assert answer.status == 2

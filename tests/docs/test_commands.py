@@ -69,7 +69,7 @@ def named_things_exist(words: list[str]) -> None:
         recipes.read(words[2])
     if "--data" in words:
         data = words[words.index("--data") + 1]
-        assert data in DATA_NAMES or re.fullmatch(r"(more-)?pictures", data), f"what is the data {data}?"
+        assert data in DATA_NAMES or re.fullmatch(r"(more-)?pictures|faces", data), f"what is the data {data}?"
 
 
 def commands(page: Path) -> list[list[str]]:

@@ -18,11 +18,12 @@ import pytest
 import torch
 
 from latentscape import api
-from latentscape.errors import RunError
+from latentscape.contract import Losses
+from latentscape.errors import Diverged, RunError
 from latentscape.runs import RunFolder
 from latentscape.tasks.training import Silent, Stopped
 from latentscape.training import checkpoint
-from loops import differing
+from loops import differing, make, make_loop, small_set
 from tiny_runs import TINY, weights
 
 
@@ -267,6 +268,39 @@ def test_cosine_over_a_number_of_steps_falls_without_rising(tmp_path: Path) -> N
     assert rates == sorted(rates, reverse=True)
     assert rates[len(rates) // 2] > 0.05 * rates[0]
     assert rates[-1] < rates[0]
+
+
+def test_cosine_of_a_run_trained_longer_goes_on_falling(tmp_path: Path) -> None:
+    """The rate may jump to the longer curve when the run goes on, but does not climb back from zero."""
+    settings = {"max_steps": 0, "schedule": "cosine", "log_every": 1, "ema_halflife_images": 0}
+    train(tmp_path / "run", epochs=2, **settings)
+    run = api.resume(tmp_path / "run", epochs=5, finish=False)
+    rates = [r["learning_rate"]["elbo"] for r in run.folder.log() if r["kind"] == "train" and r["step"] > 10]
+    assert len(rates) >= 15
+    assert rates[0] > 0
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_weights_that_are_no_numbers_are_never_kept_as_a_good_checkpoint(tmp_path: Path) -> None:
+    """A finite loss can have an infinite gradient; what that does to the weights is not the last good state."""
+    loop = make_loop(
+        make("toy_aae", (1, 4, 4)), small_set((1, 4, 4)), tmp_path, max_steps=9, checkpoint_every=1, keep_checkpoints=9
+    )
+    forward = loop.model.forward
+
+    def with_a_kink(phase: str, batch: Any, draws: Any) -> Losses:
+        losses = forward(phase, batch, draws)
+        if loop.progress.step == 3:
+            kink = (0 * losses.total).sqrt()  # 0, with an infinite slope
+            return Losses(losses.total + kink, losses.terms)
+        return losses
+
+    loop.model.forward = with_a_kink
+    with pytest.raises(Diverged) as error:
+        loop.run()
+    newest, tensors, _ = loop.checkpoints.newest()
+    assert newest.name in str(error.value)
+    assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------

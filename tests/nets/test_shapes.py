@@ -124,11 +124,11 @@ def test_b3_decoder_has_the_specified_layers() -> None:
     assert layers == [
         ("Linear", (512,)),
         ("Unflatten", (512, 1, 1)),
-        *block("ConvTranspose2d", 256, 2, 2),
-        *block("ConvTranspose2d", 128, 4, 4),
-        *block("ConvTranspose2d", 64, 8, 8),
-        *block("ConvTranspose2d", 32, 16, 16),
-        *block("ConvTranspose2d", 32, 32, 32),
+        *block("DoublingConv2d", 256, 2, 2),
+        *block("DoublingConv2d", 128, 4, 4),
+        *block("DoublingConv2d", 64, 8, 8),
+        *block("DoublingConv2d", 32, 16, 16),
+        *block("DoublingConv2d", 32, 32, 32),
         ("NarrowConv2d", (1, 28, 28)),
     ]
     doubling = [m for m in model.decoder if isinstance(m, nn.ConvTranspose2d)]

@@ -288,7 +288,8 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
     if (s.early_stopping or s.schedule == "plateau") and not images.sizes()["valid"]:
         what = "--early-stopping" if s.early_stopping else "--schedule plateau"
         raise ConfigError(f"{what} needs held-out images and {images.name} has none; give --valid-fraction 0.1")
-    alone = min(s.batch_size, images.sizes()["train"]) == 1 and not s.full_batch
+    size = images.sizes()["train"]
+    alone = (size if s.full_batch else min(s.batch_size, size)) == 1
     if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
         raise ConfigError("BatchNorm needs at least two examples per step; give --batch-size 2 or more, or --norm none")
 

@@ -404,6 +404,7 @@ class Loop:
             for name, schedule in self.schedules.items():
                 if schedule:
                     schedule.load_state_dict(state["schedules"][name])
+                    optim.lengthen(schedule, self._epochs())
             for detector in self.detectors:
                 detector.restore(state["watch"][detector.name])
             self.rng.set_state(tensors["rng"])

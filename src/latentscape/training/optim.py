@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,6 +36,16 @@ def make_schedule(optimiser: Optimizer, s: TrainSettings, epochs: int) -> LRSche
             optimiser, factor=s.schedule_factor, patience=s.schedule_patience, threshold=s.schedule_threshold
         )
     return None
+
+
+def lengthen(schedule: LRScheduler | ReduceLROnPlateau | None, epochs: int) -> None:
+    """A run goes on over more epochs than its checkpoint knew: a cosine continues on the longer curve."""
+    if not isinstance(schedule, CosineAnnealingLR) or schedule.T_max == max(1, epochs):
+        return
+    schedule.T_max = max(1, epochs)
+    share = 0.5 * (1 + math.cos(math.pi * schedule.last_epoch / schedule.T_max))
+    for group, rate in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+        group["lr"] = float(rate) * share
 
 
 def step_schedule(schedule: LRScheduler | ReduceLROnPlateau | None, held_out_loss: float | None) -> None:
