@@ -63,9 +63,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 if (path / "config.toml").exists():
-                    raise RunError(
-                        f"{path} holds a run already; choose another --out, or continue it with: latentscape resume {path}"
-                    )
+                    hint = f"choose another --out, or continue it with: latentscape resume {path}"
+                    raise RunError(f"{path} holds a run already; {hint}")
                 raise RunError(f"{path} holds other files; choose another --out, an empty or a new folder")
             (path / "checkpoints").mkdir()
             (path / "pictures").mkdir()
