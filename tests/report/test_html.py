@@ -167,7 +167,7 @@ def test_names_from_files_stay_text(full_run):
     assert not [k for _, a in page.elements for k in a if k.startswith("on")]
     assert all(a["src"].startswith("data:") for a in page.all("img"))
     assert page.text.count("{{ 7*7 }}") >= 15
-    assert "49" not in page.text
+    assert "49" not in page.text.replace(str(path), "")  # temporary folders are numbered
 
 
 def test_a_run_with_settings_only_gets_a_page(bare_run):
