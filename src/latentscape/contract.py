@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from latentscape.config import DataShape, Settings, ValueRange
-from latentscape.errors import AbilityError
+from latentscape.errors import AbilityError, ConfigError
+from latentscape.numerics import gaussian
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Batch:
     y: B int64 class indices, when the data has labels.
     attributes: B×A float32, when the data has attributes.
     labelled: B bool, which labels may be used (semi-supervised training).
-    step: 0-dim float32, how many steps the run had done before this one; weight schedules read it.
+    step: 0-dim float32, how many steps the run had done before this one; weight schedules read it. None outside
+        training: schedules stand at their end.
     """
 
     x: Tensor
@@ -83,9 +85,15 @@ class Model(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Settings]]
+    needs_labels: ClassVar[bool] = False
+    """Whether encoding or decoding takes a label for each example; such a model is not built for 0 classes."""
 
     def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
         super().__init__()
+        if self.needs_labels and not classes:
+            raise ConfigError(
+                "this model is trained with labels and the data has none; give a set with class folders or --labels TABLE"
+            )
         self.shape = shape
         self.config = config
         self.classes = classes
@@ -196,6 +204,10 @@ class HasPosterior(Encodes):
     def posterior(self, x_BX: Tensor, y_B: Tensor | None = None) -> Posterior:
         """q(z|x) for each example."""
 
+    def log_prior(self, z_BL: Tensor, y_B: Tensor | None = None) -> Tensor:
+        """log p(z) in nats, B; N(0, I) unless the model says otherwise."""
+        return gaussian.log_prob(z_BL, torch.zeros_like(z_BL)).sum(1)
+
 
 class HasLikelihood(Decodes):
     """Decodes to a distribution over data."""
@@ -211,6 +223,10 @@ class Classifies(ABC):
     @abstractmethod
     def classify(self, x_BX: Tensor) -> Tensor:
         """x_BX → logits B×K."""
+
+    @abstractmethod
+    def features(self, x_BX: Tensor) -> Tensor:
+        """x_BX → B×F, the activations before the last layer; distances between sets of pictures are taken on them."""
 
 
 class Discriminates(ABC):

@@ -393,12 +393,12 @@ def test_the_posterior_has_the_code_as_its_mean(name: str, shape: tuple[int, ...
 @every_shape
 def test_the_likelihood_is_highest_near_what_is_decoded(name: str, shape: tuple[int, ...]) -> None:
     model = ready(name, shape)
-    z_BL = torch.randn(6, model.latent_dim, generator=generator())
+    z_BL, y_B = torch.randn(6, model.latent_dim, generator=generator()), torch.arange(6) % 3
     with torch.no_grad():
-        x_BX = model.decode(z_BL)
+        x_BX = model.decode(z_BL, y_B)
         likely = (x_BX > 0.5).float() if len(shape) == 3 else x_BX
-        near = model.log_likelihood(likely, z_BL)
-        far = model.log_likelihood(1 - likely if len(shape) == 3 else x_BX + 0.5, z_BL)
+        near = model.log_likelihood(likely, z_BL, y_B)
+        far = model.log_likelihood(1 - likely if len(shape) == 3 else x_BX + 0.5, z_BL, y_B)
     assert near.shape == (6,)
     assert (near > far).all()
 
@@ -465,13 +465,13 @@ def test_saved_models_come_back_bit_for_bit(name: str, shape: tuple[int, ...], t
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
     if isinstance(model, contract.Encodes):
-        x_BX = examples(model)
+        x_BX, y_B = examples(model), torch.arange(6) % 3
         with torch.no_grad():
-            assert torch.equal(loaded.encode(x_BX), model.encode(x_BX))
+            assert torch.equal(loaded.encode(x_BX, y_B), model.encode(x_BX, y_B))
     if isinstance(model, contract.Decodes):
-        z_BL = torch.randn(3, model.latent_dim, generator=generator())
+        z_BL, y_B = torch.randn(3, model.latent_dim, generator=generator()), torch.arange(3)
         with torch.no_grad():
-            assert torch.equal(loaded.decode(z_BL), model.decode(z_BL))
+            assert torch.equal(loaded.decode(z_BL, y_B), model.decode(z_BL, y_B))
 
 
 def move_everything(model: Model) -> None:
