@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import platform
 import shlex
@@ -33,6 +34,10 @@ PROBE = 512
 
 HELD_OUT = 10_000
 """Most held-out examples that are evaluated after each epoch."""
+
+
+Watch = Callable[[Model, int], None]
+"""Looks on while a run is made: (a copy of the model, steps done)."""
 
 
 class Console(Protocol):
@@ -89,15 +94,21 @@ def train(
     scale: float = 1.0,
     command: str | None = None,
     console: Console | None = None,
+    recipe: str = "",
+    watch: Watch | None = None,
+    watch_every: int = 0,
     **settings: Any,
 ) -> Run:
     """Train `model` on `data` into a new run folder.
 
     data: a name (`digits`, `mnist`, …), a path, an array, a tensor, or a loaded `ImageSet`. settings: any training,
     model or data setting by name (`latent_dim=2, epochs=10, size="64"`). scale: multiplies the number of steps.
+    recipe: the name of the recipe that the settings are from, for the run's record. watch: shown a copy of the model
+    at step 0, after every `watch_every` steps (0: each epoch) and at the end; see `training.loop.Hooks`.
     Raises `UserError` on bad settings or data (before anything is written) and `RunFailed` when the run fails.
     """
     console = console or Silent()
+    _check_watch(watch_every)
     given = overrides.sort(model, settings)
     config = overrides.model_settings(model, given.model)
     data_settings = DataSettings.from_dict(given.data)
@@ -121,6 +132,7 @@ def train(
                 "shape": list(images.shape.dims),
                 "classes": images.classes,
                 "init_from": str(Path(init_from).resolve()) if init_from else "",
+                "recipe": recipe,
             },
             "train": train_settings.to_dict(),
             "model": config.to_dict(),
@@ -130,7 +142,7 @@ def train(
         data=describe(images),
         environment=environment(train_settings),
     )
-    return _run(folder, net, images, train_settings, console)
+    return _run(folder, net, images, train_settings, console, Hooks(watch=watch, watch_every=watch_every))
 
 
 def resume(
@@ -140,12 +152,16 @@ def resume(
     epochs: int | None = None,
     max_steps: int | None = None,
     console: Console | None = None,
+    watch: Watch | None = None,
+    watch_every: int = 0,
 ) -> Run:
     """Go on with a run from its newest whole checkpoint; a finished one goes on only with more epochs or steps.
 
     data: only for runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
+    watch, watch_every: as in `train`; step 0 is shown only to a run that starts again from the beginning.
     """
     console = console or Silent()
+    _check_watch(watch_every)
     folder = RunFolder(path)
     config = folder.config()
     source = data if data is not None else config["run"]["data"]
@@ -163,20 +179,36 @@ def resume(
     net = folder.build_model()
     if config["run"].get("init_from") and not folder.checkpoints().all():
         _take_weights(net, RunFolder(config["run"]["init_from"]))
-    return _run(folder, net, images, settings.replace(**longer), console, more=bool(longer))
+    hooks = Hooks(watch=watch, watch_every=watch_every)
+    return _run(folder, net, images, settings.replace(**longer), console, hooks, more=bool(longer))
+
+
+def _check_watch(watch_every: int) -> None:
+    if watch_every < 0:
+        raise ConfigError(f"watch_every must be at least 0 steps (0: each epoch), got {watch_every}")
 
 
 def _run(
-    folder: RunFolder, net: Model, images: ImageSet, settings: TrainSettings, console: Console, *, more: bool = False
+    folder: RunFolder,
+    net: Model,
+    images: ImageSet,
+    settings: TrainSettings,
+    console: Console,
+    hooks: Hooks,
+    *,
+    more: bool = False,
 ) -> Run:
     with folder.locked():
         for note in net.notes():
             console.say(note)
         if isinstance(net, Fitted):
             run = _fit(folder, net, images, console)
+            if hooks.watch:
+                with torch.no_grad():
+                    hooks.watch(run.model, 0)
         else:
             assert isinstance(net, Trained)
-            run = _loop(folder, net, images, settings, console, more)
+            run = _loop(folder, net, images, settings, console, hooks, more)
         folder.save_model(run.model)
         return run
 
@@ -198,7 +230,13 @@ def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console) -> 
 
 
 def _loop(
-    folder: RunFolder, net: Trained, images: ImageSet, settings: TrainSettings, console: Console, more: bool
+    folder: RunFolder,
+    net: Trained,
+    images: ImageSet,
+    settings: TrainSettings,
+    console: Console,
+    hooks: Hooks,
+    more: bool,
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
     newest = checkpoints.newest(console.say)
@@ -227,7 +265,7 @@ def _loop(
         checkpoints,
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
         probe=next(in_order(held or source, PROBE, PROBE)),
-        hooks=Hooks(log=log),
+        hooks=dataclasses.replace(hooks, log=log),
     )
     if newest:
         loop.restore(newest[1], newest[2])

@@ -7,6 +7,7 @@ depends on is in a checkpoint, so that a run killed at any moment and resumed en
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import threading
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from latentscape.contract import Batch, Draws, Losses, Phase, Trained
+from latentscape.contract import Batch, Draws, Losses, Model, Phase, Trained
 from latentscape.errors import Diverged, OutOfMemory, RunError
 from latentscape.training import optim, watch
 from latentscape.training.checkpoint import (
@@ -69,11 +70,17 @@ class Batches(Protocol):
 
 @dataclass
 class Hooks:
-    """What the loop tells its caller; all optional."""
+    """What the loop tells its caller; all optional.
+
+    watch: looks on while a run is made: called with a copy of the evaluated model (the average if there is one), on
+        the device, in evaluation mode and without gradients, and the number of steps done: at step 0, after every
+        `watch_every` steps (0: after each epoch) and at the end. Nothing it does reaches the training.
+    """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
     progress: Callable[[int, int], None] = lambda step, images: None
-    epoch: Callable[[int, Trained], None] = lambda epoch, model: None
+    watch: Callable[[Model, int], None] | None = None
+    watch_every: int = 0
 
 
 @dataclass
@@ -142,6 +149,7 @@ class Loop:
         self._call = execution.caller(model)
         self._meter, self._playing, self._stop, self._since = _Meter(), None, "", time.monotonic()
         self._logged_images = 0
+        self._watched = -1
 
     def _epochs(self) -> int:
         """Epochs the schedule spans: those asked for, or as many as the asked steps begin."""
@@ -241,11 +249,14 @@ class Loop:
         self.model.train()
         try:
             with self._signals():
+                if not self.progress.step:
+                    self._watch()
                 while not self._ended():
                     self.step()
                     self._after_step()
                 if self.progress.finished:
                     self._look(last=True)
+                    self._watch()
                 self.save()
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
@@ -273,9 +284,12 @@ class Loop:
         self.hooks.progress(p.step, p.images)
         if p.step % s.log_every == 0:
             self._write_log()
-        if self.batches.taken // self.batches.per_epoch > p.epoch:
+        epoch_ends = self.batches.taken // self.batches.per_epoch > p.epoch
+        if epoch_ends:
             p.epoch = self.batches.taken // self.batches.per_epoch
             self._end_epoch()
+        if p.step % self.hooks.watch_every == 0 if self.hooks.watch_every else epoch_ends:
+            self._watch()
         if p.step % s.checkpoint_every == 0:
             self.save()
 
@@ -290,9 +304,15 @@ class Loop:
             if loss < self.progress.best_loss:
                 self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
                 save_state(self.best_path, self.evaluated.state_dict(), {"epoch": self.progress.epoch, "loss": loss})
-        self.evaluated.eval()
-        self.hooks.epoch(self.progress.epoch, self.evaluated)
-        self.model.train()
+
+    @torch.no_grad()
+    def _watch(self) -> None:
+        """Show the caller a copy of the model, once per step at most; its time is not the training's."""
+        if self.hooks.watch is None or self._watched == self.progress.step:
+            return
+        self._watched, start = self.progress.step, time.monotonic()
+        self.hooks.watch(copy.deepcopy(self.evaluated).eval(), self.progress.step)
+        self._since += time.monotonic() - start
 
     @torch.no_grad()
     def _evaluate_held_out(self) -> float | None:
