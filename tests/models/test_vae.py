@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
 import loops
 from latentscape import api, models
@@ -37,7 +37,7 @@ def by_hand(model: vae.Model, batch: Batch, draws: dict[str, Tensor]) -> tuple[T
     sigma_BL = scale_BL.exp() if model.config.log_scale == "std" else (scale_BL / 2).exp()
     z_BL = mean_BL + sigma_BL * draws["eps"]
     out_BX = model.decoder(z_BL)
-    if model.likelihood == "bernoulli":
+    if model.likelihood.kind == "bernoulli":
         log_p = Bernoulli(logits=out_BX, validate_args=False).log_prob(batch.x)
     else:
         out_BX = torch.sigmoid(out_BX) if len(batch.x.shape) == 4 else out_BX
@@ -55,6 +55,7 @@ CASES = [
     (IMAGE, {"log_scale": "std", "beta": 1.0}, 1.0),
     (VECTOR, {"noise_std": 0.7, "beta": 1.0}, 1.0),
     (VECTOR, {}, 1.0),  # a vector has no pixels: the ELBO as it is
+    (VECTOR, {"beta_per_pixel": 0.5}, 2.0),
 ]
 
 
@@ -102,6 +103,85 @@ def test_beta_rises_linearly(step: float | None, share: float) -> None:
     torch.testing.assert_close(model("elbo", batch, draws).total, recon + 4 * share * kl)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "step", "share"),
+    [
+        ("cosine", 5.0, 0.5),
+        ("cosine", 2.5, 0.5 - 0.5 * 2**-0.5),
+        ("cosine", 12.0, 1.0),
+        ("cyclical", 5.0, 0.5),
+        ("cyclical", 15.0, 1.0),
+        ("cyclical", 22.5, 0.25),
+        ("cyclical", 40.0, 1.0),  # two cycles of 20 steps are over
+    ],
+)
+def test_beta_follows_its_schedule(schedule: str, step: float, share: float) -> None:
+    model = make(IMAGE, beta=4.0, beta_warmup_steps=10, beta_schedule=schedule, beta_cycles=2, reduction="sum")
+    batch, draws = setting(IMAGE, step)
+    recon, kl = by_hand(model, batch, draws)
+    losses = model("elbo", batch, draws)
+    torch.testing.assert_close(losses.total, recon + 4 * share * kl)
+    torch.testing.assert_close(losses.terms["beta"], torch.tensor(4 * share))
+
+
+def test_free_bits_leave_the_first_nats_of_each_dimension_alone() -> None:
+    model = make(IMAGE, beta=2.0, reduction="sum")
+    batch, draws = setting(IMAGE)
+    q = model.posterior(batch.x)
+    kl_L = kl_divergence(Normal(q.mean, (q.log_var / 2).exp()), Normal(0.0, 1.0)).mean(0)
+    floor = float(kl_L.detach().sort().values[1]) + 1e-4  # two dimensions below, one above
+    freed = make(IMAGE, beta=2.0, reduction="sum", free_nats=floor)
+    recon, kl = by_hand(model, batch, draws)
+    losses = freed("elbo", batch, draws)
+    torch.testing.assert_close(losses.total, recon + 2 * (2 * floor + kl_L.max()))
+    torch.testing.assert_close(losses.terms["kl_nats_per_image"], kl)  # logged as it is
+    everything_free = make(IMAGE, beta=2.0, reduction="sum", free_nats=1e3)
+    everything_free("elbo", batch, draws).total.backward()
+    recon, _ = by_hand(model, batch, draws)
+    recon.backward()
+    ours, theirs = everything_free.encoder, model.encoder
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_the_weight_in_nats_goes_before_the_one_per_value() -> None:
+    assert make(IMAGE, beta=1.5, beta_per_pixel=0.005).beta == 1.5
+
+
+@torch.no_grad()
+def typical_noise(model: vae.Model, z_BL: Tensor) -> float:
+    _, log_std = model.likelihood.split(model.decoded(z_BL, None))
+    return float(torch.as_tensor(log_std).median().exp())
+
+
+@pytest.mark.parametrize("learn_noise", ["shared", "per-value"])
+@pytest.mark.parametrize("shape", [IMAGE, VECTOR])
+def test_learned_noise_begins_at_the_setting_and_reaches_the_data_s(shape: tuple[int, ...], learn_noise: str) -> None:
+    """Data of one mean and a known spread: the likelihood's σ must become that spread."""
+    model = make(shape, likelihood="gaussian", learn_noise=learn_noise, noise_std=0.5, beta=1.0, reduction="sum")
+    rng = torch.Generator().manual_seed(0)
+    x_BX = 0.5 + 0.07 * torch.randn(256, *shape, generator=rng)
+    batch, draws = Batch(x_BX), {"eps": torch.randn(256, 3, generator=rng)}
+    assert typical_noise(model, draws["eps"]) == pytest.approx(0.5, rel=0.25)
+    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+    for _ in range(500):
+        optimiser.zero_grad()
+        model("elbo", batch, draws).total.backward()
+        optimiser.step()
+    assert typical_noise(model, draws["eps"]) == pytest.approx(0.07, rel=0.15)
+
+
+def test_the_continuous_bernoulli_decodes_to_its_mean() -> None:
+    model = make(IMAGE, likelihood="continuous-bernoulli").eval()
+    z_BL = torch.randn(4, 3)
+    law = ContinuousBernoulli(logits=model.decoder(z_BL))
+    torch.testing.assert_close(model.decode(z_BL), law.mean, rtol=0, atol=1e-3)  # torch's own is coarse near λ = ½
+    x_BX = torch.rand(4, *IMAGE)
+    torch.testing.assert_close(
+        model.log_likelihood(x_BX, z_BL), law.log_prob(x_BX).flatten(1).sum(1), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_weight_in_nats_is_told_in_both_units() -> None:
     model = models.build("vae", DataShape((1, 28, 28)), vae.Config())
     (note,) = model.notes()
@@ -124,8 +204,8 @@ def test_decoded_images_are_probabilities_and_vectors_means() -> None:
     image, vector, z_BL = make(IMAGE).eval(), make(VECTOR).eval(), torch.randn(4, 3)
     torch.testing.assert_close(image.decode(z_BL), torch.sigmoid(image.decoder(z_BL)))
     torch.testing.assert_close(vector.decode(z_BL), vector.decoder(z_BL))
-    assert image.likelihood == "bernoulli"
-    assert vector.likelihood == "gaussian"
+    assert image.likelihood.kind == "bernoulli"
+    assert vector.likelihood.kind == "gaussian"
 
 
 @pytest.mark.parametrize("shape", [IMAGE, VECTOR])

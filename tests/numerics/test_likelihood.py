@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
 from latentscape.errors import ConfigError
 from latentscape.numerics import likelihood
@@ -36,11 +38,50 @@ def test_bernoulli_nll_is_that_of_torch_distributions(grey: bool) -> None:
 @pytest.mark.parametrize("std", [0.1, 1.0, 2.5])
 def test_gaussian_nll_is_that_of_torch_distributions(std: float) -> None:
     mean, x = drawn(4, 6, seed=2).requires_grad_(), drawn(4, 6, seed=3)
-    ours = likelihood.gaussian_nll(mean, x, std)
+    ours = likelihood.gaussian_nll(mean, x, math.log(std))
     theirs = -Normal(mean, std).log_prob(x).sum(1)
     torch.testing.assert_close(ours, theirs)
     gradients_agree(ours, theirs, mean)
-    assert torch.autograd.gradcheck(lambda a: likelihood.gaussian_nll(a, x, std), (mean,))
+    assert torch.autograd.gradcheck(lambda a: likelihood.gaussian_nll(a, x, math.log(std)), (mean,))
+
+
+def test_gaussian_nll_with_a_spread_per_value_and_its_gradient() -> None:
+    mean, x, log_std = drawn(4, 6, seed=2), drawn(4, 6, seed=3), (0.3 * drawn(4, 6, seed=4)).requires_grad_()
+    ours, theirs = likelihood.gaussian_nll(mean, x, log_std), -Normal(mean, log_std.exp()).log_prob(x).sum(1)
+    torch.testing.assert_close(ours, theirs)
+    gradients_agree(ours, theirs, log_std)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 8.0])
+def test_continuous_bernoulli_is_that_of_torch_distributions(scale: float) -> None:
+    logits = (scale * drawn(4, 9, seed=0)).requires_grad_()
+    x = torch.sigmoid(drawn(4, 9, seed=1))
+    law = ContinuousBernoulli(logits=logits, validate_args=False)
+    ours, theirs = likelihood.continuous_bernoulli_nll(logits, x), -law.log_prob(x).sum(1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(likelihood.continuous_bernoulli_mean(logits), law.mean, rtol=1e-5, atol=1e-6)
+    assert torch.autograd.gradcheck(lambda a: likelihood.continuous_bernoulli_nll(a, x), (logits,))
+    assert torch.autograd.gradcheck(likelihood.continuous_bernoulli_mean, (logits,))
+
+
+def test_continuous_bernoulli_is_smooth_where_its_closed_form_is_not() -> None:
+    edge = likelihood.SMALL_LOGIT
+    logits = torch.tensor([0.0, edge * (1 - 1e-9), edge * (1 + 1e-9), -edge, 60.0, -60.0], dtype=torch.float64)
+    norm = likelihood.continuous_bernoulli_log_norm(logits)
+    mean = likelihood.continuous_bernoulli_mean(logits)
+    assert norm[0] == pytest.approx(math.log(2))
+    assert float(norm[1]) == pytest.approx(float(norm[2]), abs=1e-10)
+    assert float(mean[1]) == pytest.approx(float(mean[2]), abs=1e-8)
+    assert torch.isfinite(norm).all()
+    assert ((mean > 0) & (mean < 1)).all()
+    assert float(mean[4]) == pytest.approx(1 - 1 / 60, abs=1e-6)
+
+
+def test_continuous_bernoulli_is_a_density_on_the_unit_interval() -> None:
+    x = torch.linspace(0, 1, 20_001, dtype=torch.float64).unsqueeze(1)
+    for logit in (-3.0, 0.0, 0.004, 1.5):
+        density = (-likelihood.continuous_bernoulli_nll(torch.full_like(x, logit), x)).exp()
+        assert float(torch.trapezoid(density, x[:, 0])) == pytest.approx(1, abs=1e-6)
 
 
 def test_bernoulli_nll_stays_finite_at_extreme_logits() -> None:
