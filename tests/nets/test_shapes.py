@@ -42,14 +42,25 @@ def test_conv_nets_fit_any_image(channels: int, height: int, width: int, norm: s
 
 
 @few
-@given(
-    channels=st.integers(1, 3), height=st.integers(1, 40), width=st.integers(1, 40), depth=st.integers(1, 5)
-)  # fmt: skip
-def test_conv_nets_fit_any_image_at_any_depth(channels: int, height: int, width: int, depth: int) -> None:
+@given(channels=st.integers(1, 3), height=st.integers(1, 40), width=st.integers(1, 40), data=st.data())
+def test_conv_nets_fit_any_image_at_any_depth(channels: int, height: int, width: int, data: st.DataObject) -> None:
     shape = DataShape((channels, height, width))
+    depth = data.draw(st.integers(1, conv.halvings(height, width)))
     z_BL, x_BCHW = round_trip(shape, 3, NetSettings(width=1, depth=depth))
     assert z_BL.shape == (2, 3)
     assert x_BCHW.shape == (2, channels, height, width)
+
+
+@pytest.mark.parametrize(("dims", "most"), [((1, 28, 28), 4), ((1, 8, 8), 2), ((3, 9, 12), 3), ((1, 1, 1), 1)])
+def test_a_depth_beyond_the_picture_is_refused(dims: tuple[int, ...], most: int) -> None:
+    shape = DataShape(dims)
+    round_trip(shape, 2, NetSettings(width=1, depth=most))
+    deeper = NetSettings(width=1, depth=most + 1)
+    for build_one in (lambda: build.encoder(shape, 2, deeper), lambda: build.decoder(2, shape, deeper)):
+        with pytest.raises(
+            ConfigError, match=rf"^--depth must be at most {most} for pictures of [^\n]+, got {most + 1}$"
+        ):
+            build_one()
 
 
 @few

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Callable[[], nn.Module]
+"""Makes a new activation layer."""
+
+ActivationName = Literal["relu", "leaky-relu", "elu", "silu", "gelu", "tanh"]
+
+
+def activation(name: ActivationName, slope: float = 0.01, *, inplace: bool = False) -> Activation:
+    """Makes layers of that name; `slope` is leaky-relu's below zero. In place where the gradient allows it."""
+    if name == "relu":
+        return partial(nn.ReLU, inplace=inplace)
+    if name == "leaky-relu":
+        return partial(nn.LeakyReLU, slope, inplace=inplace)
+    return {"elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}[name]
 
 
 class NarrowConv2d(nn.Conv2d):
@@ -12,12 +30,20 @@ class NarrowConv2d(nn.Conv2d):
 
     Direct convolution kernels fill a vector register with output channels, so one channel wastes most of it: on a CPU
     B3's last 7×7 layer took over a quarter of the step. There it is rewritten exactly as one matrix product per image
-    (every tap's contribution) and `fold` (their sum); `bench/` has the gain. Elsewhere it is the plain convolution.
+    (every tap's contribution) and `fold` (their sum); `bench/` has the gain. Elsewhere, and with a stride, dilation,
+    groups, another padding than zeros or more of it than the kernel reaches over, it is the plain convolution.
     """
+
+    def _is_rewritten(self, input: Tensor) -> bool:
+        plain = self.stride == self.dilation == (1, 1) and self.groups == 1 and self.padding_mode == "zeros"
+        fits = not isinstance(self.padding, str) and all(
+            p < k for p, k in zip(self.padding, self.kernel_size, strict=True)
+        )
+        return input.device.type == "cpu" and input.dim() == 4 and self.out_channels <= 4 and plain and fits
 
     def forward(self, input: Tensor) -> Tensor:
         """B×C×H×W → B×C'×H'×W'."""
-        if input.device.type != "cpu" or self.out_channels > 4:
+        if not self._is_rewritten(input):
             return super().forward(input)
         (kh, kw), (ph, pw), (height, width) = self.kernel_size, self.padding, input.shape[2:]
         assert isinstance(ph, int)
@@ -60,3 +86,29 @@ class Crop(nn.Module):
         """B×C×H'×W' → B×C×height×width."""
         top, left = (x_BCHW.shape[2] - self.height) // 2, (x_BCHW.shape[3] - self.width) // 2
         return x_BCHW[:, :, top : top + self.height, left : left + self.width]
+
+
+class Pad(nn.Module):
+    """Lay an image into the centre of a larger one of zeros, where `Crop` finds it again."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B×C×H'×W' → B×C×height×width."""
+        down, across = self.height - x_BCHW.shape[2], self.width - x_BCHW.shape[3]
+        top, left = down // 2, across // 2
+        return F.pad(x_BCHW, (left, across - left, top, down - top)) if down or across else x_BCHW
+
+
+class Resize(nn.Module):
+    """Resize to height×width; each pixel takes the value of the nearest."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B×C×H'×W' → B×C×height×width."""
+        return x_BCHW if x_BCHW.shape[2:] == self.size else F.interpolate(x_BCHW, self.size, mode="nearest")

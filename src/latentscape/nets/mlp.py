@@ -7,27 +7,35 @@ from itertools import pairwise
 
 from torch import nn
 
+from latentscape.nets.blocks import Activation
 
-def layers(sizes: Sequence[int], *, norm: bool) -> list[nn.Module]:
-    """Linear, ReLU, then BatchNorm if asked, for each step of `sizes`."""
+
+def layers(sizes: Sequence[int], *, norm: bool, activation: Activation = nn.ReLU) -> list[nn.Module]:
+    """Linear, activation, then BatchNorm if asked, for each step of `sizes`."""
     out: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        out += [nn.Linear(before, after), nn.ReLU()]
+        out += [nn.Linear(before, after), activation()]
         if norm:
             out.append(nn.BatchNorm1d(after))
     return out
 
 
-def encoder(size: int, features: int, hidden: Sequence[int], *, norm: bool) -> nn.Sequential:
+def encoder(
+    size: int, features: int, hidden: Sequence[int], *, norm: bool, activation: Activation = nn.ReLU
+) -> nn.Sequential:
     """size-hidden…-features, linear output; images are flattened."""
     sizes = [size, *hidden]
-    return nn.Sequential(nn.Flatten(), *layers(sizes, norm=norm), nn.Linear(sizes[-1], features))
+    return nn.Sequential(nn.Flatten(), *layers(sizes, norm=norm, activation=activation), nn.Linear(sizes[-1], features))
 
 
-def decoder(features: int, dims: tuple[int, ...], hidden: Sequence[int], *, norm: bool) -> nn.Sequential:
+def decoder(
+    features: int, dims: tuple[int, ...], hidden: Sequence[int], *, norm: bool, activation: Activation = nn.ReLU
+) -> nn.Sequential:
     """features-reversed hidden…-size, linear output in the shape `dims`."""
     sizes = [features, *reversed(hidden)]
     size = 1
     for d in dims:
         size *= d
-    return nn.Sequential(*layers(sizes, norm=norm), nn.Linear(sizes[-1], size), nn.Unflatten(1, dims))
+    return nn.Sequential(
+        *layers(sizes, norm=norm, activation=activation), nn.Linear(sizes[-1], size), nn.Unflatten(1, dims)
+    )
