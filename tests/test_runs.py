@@ -72,6 +72,21 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(folder: RunFolde
     assert create(tmp_path / "empty").config()["run"]["model"] == "vae"
 
 
+def test_a_user_s_own_files_of_the_same_names_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text("mine")
+    with pytest.raises(RunError, match="holds other files"):
+        create(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.json"]
+    assert (tmp_path / "data.json").read_text() == "mine"
+
+
+def test_a_folder_that_another_process_is_making_is_refused(tmp_path: Path) -> None:
+    with create(tmp_path / "run").locked():
+        (tmp_path / "run" / "config.toml").unlink()  # as it is a moment before the end
+        with pytest.raises(RunError, match="in use by process"):
+            create(tmp_path / "run")
+
+
 def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run folder"):
         RunFolder(tmp_path / "nowhere")

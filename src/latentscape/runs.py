@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from torch import Tensor
 
 from latentscape import models
 from latentscape.config import DataShape
@@ -57,24 +58,25 @@ class RunFolder:
         data: dict[str, Any],
         environment: dict[str, Any],
     ) -> RunFolder:
-        """Make a run folder. One that holds anything already raises `RunError`: nothing written before is lost."""
+        """Make a run folder. One that holds anything already raises `RunError`: nothing written before is lost.
+
+        What a process left that was killed while it made this folder is no run yet, and is made anew.
+        """
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                if (path / "config.toml").exists():
-                    hint = f"choose another --out, or continue it with: latentscape resume {path}"
-                    raise RunError(f"{path} holds a run already; {hint}")
-                raise RunError(f"{path} holds other files; choose another --out, an empty or a new folder")
-            (path / "checkpoints").mkdir()
-            (path / "pictures").mkdir()
+            _refuse_occupied(path)
+            with _held(path):
+                _refuse_occupied(path)  # another process may have made its run meanwhile
+                (path / "checkpoints").mkdir(exist_ok=True)
+                (path / "pictures").mkdir(exist_ok=True)
+                write_atomically(path / "command.txt", (command + "\n").encode())
+                write_atomically(path / "data.json", _json(data))
+                write_atomically(path / "environment.json", _json(environment))
+                # Last, since a folder with a config.toml counts as a run.
+                _write_config(path / "config.toml", config)
         except OSError as error:
             raise explain(error, path) from error
-        write_atomically(path / "command.txt", (command + "\n").encode())
-        write_atomically(path / "data.json", _json(data))
-        write_atomically(path / "environment.json", _json(environment))
-        # Last, since a folder with a config.toml counts as a run.
-        _write_config(path / "config.toml", config)
         return cls(path)
 
     def rewrite_settings(self, train: dict[str, Any]) -> None:
@@ -181,24 +183,7 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; a second process is refused with the first one's number (`RunError`)."""
-        path = self.path / ".lock"
-        try:
-            f = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise explain(error, path) from error
-        with f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                f.seek(0)
-                raise RunError(
-                    f"{self.path} is in use by process {f.read().strip() or 'another'}; wait for it to end or stop it"
-                ) from error
-            f.truncate(0)
-            f.write(str(os.getpid()))
-            f.flush()
-            for left in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
-                left.unlink(missing_ok=True)  # half-written by a process that was killed
+        with _held(self.path):
             yield
 
     # ---- the model ---------------------------------------------------------------------------------------------
@@ -216,29 +201,38 @@ class RunFolder:
         except (KeyError, ConfigError, TypeError) as error:
             raise RunError(f"{self._config_path} does not describe a model ({error}); restore it") from error
 
-    def save_model(self, model: Model) -> Path:
-        """Keep the trained weights."""
-        save_state(self.model_path, model.state_dict(), {"model": self.config()["run"]["model"]})
+    def save_model(self, model: Model, step: int = 0) -> Path:
+        """Keep the trained weights, and after how many steps they were."""
+        save_state(self.model_path, model.state_dict(), {"model": self.config()["run"]["model"], "step": step})
         return self.model_path
 
     def load_model(self) -> Model:
-        """The trained model, on the CPU and in evaluation mode; of an unfinished run, the newest checkpoint's."""
+        """The newest whole weights, on the CPU and in evaluation mode.
+
+        They are the trained model's, unless the run is unfinished, or was lengthened and did not come to its new end:
+        then the newest checkpoint's.
+        """
         model = self.build_model()
-        if self.model_path.exists():
-            tensors = load_state(self.model_path)[0]
-        else:
-            newest = self.checkpoints().newest()
-            if newest is None:
-                raise RunError(
-                    f"{self.path} holds no trained model and no checkpoint; run: latentscape resume {self.path}"
-                )
-            average = {k[4:]: v for k, v in newest[1].items() if k.startswith("ema.")}
-            tensors = average or {k[6:]: v for k, v in newest[1].items() if k.startswith("model.")}
         try:
-            model.load_state_dict(tensors)
+            model.load_state_dict(self._newest_weights())
         except RuntimeError as error:
             raise RunError(f"the weights in {self.path} do not fit its config.toml; was it changed?") from error
         return model.eval().requires_grad_(False)
+
+    def _newest_weights(self) -> dict[str, Tensor]:
+        tensors, done = None, -1
+        if self.model_path.exists():
+            tensors, state = load_state(self.model_path)
+            done = state.get("step", 0)
+        newest = self.checkpoints().newest(after=done)
+        if newest is None:
+            if tensors is None:
+                raise RunError(
+                    f"{self.path} holds no trained model and no checkpoint; run: latentscape resume {self.path}"
+                )
+            return tensors
+        average = {k[4:]: v for k, v in newest[1].items() if k.startswith("ema.")}
+        return average or {k[6:]: v for k, v in newest[1].items() if k.startswith("model.")}
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -251,6 +245,62 @@ class RunFolder:
             return json.loads(self._text(name) or "{}")
         except json.JSONDecodeError as error:
             raise RunError(f"{self.path / name} is damaged ({error}); remove it, and it is written again") from error
+
+
+_MADE_FIRST = {".lock", "checkpoints", "pictures", "command.txt", "data.json", "environment.json"}
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names it: the number is the writer's
+
+
+def _refuse_occupied(path: Path) -> None:
+    """Raise `RunError` if the folder holds anything but what `create` makes, after its lock, before config.toml."""
+    if (path / "config.toml").exists():
+        hint = f"choose another --out, or continue it with: latentscape resume {path}"
+        raise RunError(f"{path} holds a run already; {hint}")
+    inside = [*path.iterdir(), *path.glob("checkpoints/*"), *path.glob("pictures/*")]
+    strange = any(p.name not in _MADE_FIRST and not _TEMPORARY.fullmatch(p.name) for p in inside)
+    if strange or (inside and not (path / ".lock").exists()):
+        raise RunError(f"{path} holds other files; choose another --out, an empty or a new folder")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """See `RunFolder.locked`."""
+    path = folder / ".lock"
+    try:
+        f = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise explain(error, path) from error
+    with f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            f.seek(0)
+            raise RunError(
+                f"{folder} is in use by process {f.read().strip() or 'another'}; wait for it to end or stop it"
+            ) from error
+        f.truncate(0)
+        f.write(str(os.getpid()))
+        f.flush()
+        _remove_half_written(folder)
+        yield
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Remove what killed processes were writing; a living one may be about to rename its file."""
+    for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        writer = _TEMPORARY.fullmatch(left.name)
+        if writer and not _lives(int(writer[1])):
+            left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def free_name(parent: Path, stem: str) -> Path:

@@ -7,9 +7,12 @@ kill leaves them; `test_kill.py` sends the real signal to a real process.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import torch
 
 from latentscape import api
 from latentscape.contract import Losses
-from latentscape.errors import Diverged, RunError
+from latentscape.errors import ConfigError, Diverged, RunError
 from latentscape.runs import RunFolder
 from latentscape.tasks.training import Silent, Stopped
 from latentscape.training import checkpoint
@@ -152,20 +155,24 @@ def test_death_between_writes_loses_nothing(step: int, whole: Path, tmp_path: Pa
     assert log == trained_steps(RunFolder(whole))
 
 
+class Deadly(Silent):
+    """Dies after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def training(self, total_steps: int, batch_size: int) -> Any:
+        def tell(now: int, images: int) -> None:
+            if now == self.step:
+                raise Killed
+
+        return contextlib.nullcontext(tell)
+
+
 def die_at(path: Path, step: int, **settings: Any) -> None:
-    class Deadly(Silent):
-        def training(self, total_steps: int, batch_size: int) -> Any:
-            import contextlib
-
-            def tell(now: int, images: int) -> None:
-                if now == step:
-                    raise Killed
-
-            return contextlib.nullcontext(tell)
-
     every = {"max_steps": 23, "checkpoint_every": 4, "log_every": 2, "ema_halflife_images": 50, "schedule": "step"}
     with pytest.raises(Killed):
-        api.train("vae", "digits", out=path, finish=False, console=Deadly(), **{**TINY, **every, **settings})
+        api.train("vae", "digits", out=path, finish=False, console=Deadly(step), **{**TINY, **every, **settings})
 
 
 def test_a_run_folder_without_settings_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +183,26 @@ def test_a_run_folder_without_settings_is_no_run(tmp_path: Path, monkeypatch: py
             train(tmp_path / "run")
     with pytest.raises(RunError, match="is not a run folder"):
         RunFolder(tmp_path / "run")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("where", POINTS[:3])
+def test_death_while_the_folder_is_made_leaves_its_name_free(
+    where: str, n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        strike(patch, where, n)
+        with pytest.raises(Killed):
+            train(tmp_path / "run", max_steps=2)
+    assert train(tmp_path / "run", max_steps=2).steps == 2
+
+
+def test_death_after_the_settings_are_written_leaves_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        strike(patch, "after it is renamed", 4)
+        with pytest.raises(Killed):
+            train(tmp_path / "run", max_steps=2)
+    assert api.resume(tmp_path / "run", finish=False).steps == 2
 
 
 def test_a_log_line_cut_short_is_passed_over(whole: Path, tmp_path: Path) -> None:
@@ -250,6 +277,61 @@ def test_a_longer_run_that_dies_goes_on_to_its_new_end(tmp_path: Path, monkeypat
     run = api.resume(tmp_path / "run", finish=False)
     assert run.steps == whole.steps
     assert not differing(weights(whole.path), weights(run.path))
+
+
+@pytest.mark.parametrize("asked", [{"epochs": 2}, {"max_steps": 11}], ids=["epochs", "steps"])
+def test_less_than_is_done_is_refused_and_changes_nothing(asked: dict[str, int], tmp_path: Path) -> None:
+    train(tmp_path / "run", max_steps=0, epochs=3)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+    with pytest.raises(ConfigError, match=r"is less than the (3 epochs|15 steps) that .* has done; give more"):
+        api.resume(tmp_path / "run", finish=False, **asked)
+    assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_no_epochs_at_all_are_refused(tmp_path: Path) -> None:
+    train(tmp_path / "run", max_steps=3)
+    with pytest.raises(ConfigError, match="--epochs 0"):
+        api.resume(tmp_path / "run", epochs=0, finish=False)
+
+
+def test_a_model_in_closed_form_is_not_lengthened(tmp_path: Path) -> None:
+    run = api.train("pca", "digits", out=tmp_path / "run", limit=80, finish=False)
+    with pytest.raises(ConfigError, match="fitted in closed form"):
+        api.resume(run.path, epochs=9, finish=False)
+
+
+def test_a_run_killed_before_its_first_checkpoint_can_be_lengthened_for_good(tmp_path: Path) -> None:
+    die_at(tmp_path / "run", 2)
+    run = api.resume(tmp_path / "run", max_steps=9, finish=False)
+    assert run.steps == 9
+    assert run.folder.config()["train"]["max_steps"] == 9
+
+
+def test_a_longer_run_that_is_cut_short_gives_its_newest_weights(tmp_path: Path) -> None:
+    """The old end's model.safetensors still lies there."""
+    train(tmp_path / "run", max_steps=7)
+    old = weights(tmp_path / "run")
+    with pytest.raises(Killed):
+        api.resume(tmp_path / "run", max_steps=23, finish=False, console=Deadly(15))
+    folder = RunFolder(tmp_path / "run")
+    name, tensors, _ = folder.checkpoints().newest()  # type: ignore[misc]
+    assert name.stem == "step-000000012"
+    now = folder.load_model().state_dict()
+    assert differing(now, old)
+    assert not differing(now, {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
+    for path in folder.checkpoints().all():
+        if path.stem > "step-000000007":
+            damage(path, "truncated")
+    assert not differing(folder.load_model().state_dict(), old)
+
+
+def test_a_finished_run_gives_its_best_epoch_though_its_checkpoint_is_the_last(tmp_path: Path) -> None:
+    settings = {"max_steps": 0, "epochs": 60, "early_stopping": 2, "learning_rate": 0.05, "schedule": "constant"}
+    run = train(tmp_path / "run", **settings)
+    assert not differing(run.folder.load_model().state_dict(), weights(run.path))
+    assert differing(weights(run.path), {
+        k[4:]: v for k, v in run.folder.checkpoints().newest()[1].items() if k.startswith("ema.")
+    })  # fmt: skip
 
 
 def test_a_finished_run_resumed_without_more_is_left_as_it_was(whole: Path, tmp_path: Path) -> None:
@@ -379,6 +461,16 @@ def test_all_checkpoints_damaged_means_from_the_start(whole: Path, tmp_path: Pat
     assert not differing(weights(whole), weights(run.path))
 
 
+def test_all_checkpoints_damaged_means_from_the_weights_it_was_started_with(tmp_path: Path) -> None:
+    train(tmp_path / "first", seed=5)
+    train(tmp_path / "whole", init_from=tmp_path / "first")
+    die_at(tmp_path / "run", 15, init_from=tmp_path / "first")
+    for path in RunFolder(tmp_path / "run").checkpoints().all():
+        damage(path, "truncated")
+    run = api.resume(tmp_path / "run", finish=False)
+    assert not differing(weights(tmp_path / "whole"), weights(run.path))
+
+
 def test_an_unfinished_run_gives_its_newest_checkpoint_s_average(tmp_path: Path) -> None:
     die_at(tmp_path / "run", 15)
     folder = RunFolder(tmp_path / "run")
@@ -388,18 +480,38 @@ def test_an_unfinished_run_gives_its_newest_checkpoint_s_average(tmp_path: Path)
         assert torch.equal(value, tensors[f"ema.{key}"])
 
 
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 def test_files_of_a_dead_process_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kill in the middle of a checkpoint leaves a temporary file as large as it; resuming removes them."""
+    dead = dead_process()
     with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "getpid", lambda: dead)
         strike(patch, "before it is renamed", 6)
         with pytest.raises(Killed):
             train(tmp_path / "run")
     left = [p for p in (tmp_path / "run").rglob("*") if p.name.endswith(".tmp")]
     assert left
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "getpid", lambda: 1 << 22)  # the process that resumes has another number
-        api.resume(tmp_path / "run", finish=False)
+    api.resume(tmp_path / "run", finish=False)
     assert not [p for p in left if p.exists()]
+
+
+def test_files_of_a_living_process_are_left_to_it(tmp_path: Path) -> None:
+    """A report or an evaluation may be writing while a run goes on."""
+    run = train(tmp_path / "run", max_steps=2)
+    living = [run.path / f".metrics.json.{os.getpid()}.tmp", run.path / "pictures" / f".a.png.{os.getppid()}.tmp"]
+    strange = run.path / ".notes.tmp"
+    dead = [run.path / f".metrics.json.{n}.tmp" for n in (dead_process(), 10**30)]
+    for path in (*living, strange, *dead):
+        path.write_bytes(b"half")
+    with run.folder.locked():
+        assert all(p.exists() for p in (*living, strange))
+        assert not any(p.exists() for p in dead)
 
 
 # ---- signals and locks -----------------------------------------------------------------------------------------
@@ -407,8 +519,6 @@ def test_files_of_a_dead_process_do_not_pile_up(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_run_goes_on(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
-    import contextlib
-
     class Stopping(Silent):
         def training(self, total_steps: int, batch_size: int) -> Any:
             return contextlib.nullcontext(lambda step, images: os.kill(os.getpid(), number) if step == 9 else None)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from latentscape import models
+from latentscape.config import flag
 from latentscape.contract import Fitted, Model, Trained
 from latentscape.data import DataSettings, ImageSet, describe, load_data
 from latentscape.data.batches import Gatherer, TrainBatches, in_order
@@ -175,12 +176,18 @@ def resume(
             f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from"
         )
     settings = TrainSettings.from_dict(config["train"])
-    longer = {"epochs": epochs or 0, "max_steps": max_steps or 0} if epochs or max_steps else {}
+    more = epochs is not None or max_steps is not None
+    if more:
+        settings = settings.replace(epochs=epochs or 0, max_steps=max_steps or 0)
     net = folder.build_model()
-    if config["run"].get("init_from") and not folder.checkpoints().all():
+    if more and isinstance(net, Fitted):
+        raise ConfigError(
+            f"{path} was fitted in closed form, without epochs or steps; leave --epochs and --max-steps out"
+        )
+    if config["run"].get("init_from") and folder.checkpoints().newest() is None:
         _take_weights(net, RunFolder(config["run"]["init_from"]))
     hooks = Hooks(watch=watch, watch_every=watch_every)
-    return _run(folder, net, images, settings.replace(**longer), console, hooks, more=bool(longer))
+    return _run(folder, net, images, settings, console, hooks, more=more)
 
 
 def _check_watch(watch_every: int) -> None:
@@ -209,7 +216,7 @@ def _run(
         else:
             assert isinstance(net, Trained)
             run = _loop(folder, net, images, settings, console, hooks, more)
-        folder.save_model(run.model)
+        folder.save_model(run.model, run.steps)
         return run
 
 
@@ -240,6 +247,8 @@ def _loop(
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
     newest = checkpoints.newest(console.say)
+    if more:
+        _check_more(folder, settings, newest[2]["progress"] if newest else {})
     size = len(images.indices("train"))
     batch_size = size if settings.full_batch else min(settings.batch_size, size)
     total = total_steps(net, settings, size, batch_size)
@@ -271,13 +280,14 @@ def _loop(
         loop.restore(newest[1], newest[2])
         if more:
             loop.progress.finished = ""
-            folder.rewrite_settings(settings.to_dict())
         folder.append({"kind": "resumed", "step": loop.progress.step})
         over = f"There is nothing left to train ({loop.progress.finished}); --epochs N trains it longer."
         going = f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}."
         console.say(over if loop.progress.finished else going)
     elif folder.log():
         folder.append({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
+    if more:
+        folder.rewrite_settings(settings.to_dict())
     with console.training(total, batch_size) as progress:
         loop.hooks.progress = progress
         done = loop.run()
@@ -293,6 +303,19 @@ def _loop(
     return Run(
         folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings
     )
+
+
+def _check_more(folder: RunFolder, settings: TrainSettings, done: dict[str, Any]) -> None:
+    """A run cannot be made shorter than it is (`ConfigError`)."""
+    for name, asked, has in (
+        ("epochs", settings.epochs, done.get("epoch", 0)),
+        ("max_steps", settings.max_steps, done.get("step", 0)),
+    ):
+        if asked and asked < has:
+            what = name.removeprefix("max_")
+            raise ConfigError(
+                f"{flag(name)} {asked:,} is less than the {has:,} {what} that {folder.path} has done; give more"
+            )
 
 
 class Stopped(RunError):

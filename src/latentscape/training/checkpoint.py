@@ -142,9 +142,13 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
         return path
 
-    def newest(self, tell: Any = lambda text: None) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that is whole; damaged ones are passed over and told. None if there is none."""
+    def newest(
+        self, tell: Any = lambda text: None, *, after: int = -1
+    ) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+        """The newest whole checkpoint of a step > `after`; damaged ones are passed over and told. None: no such one."""
         for path in reversed(self.all()):
+            if int(path.stem.removeprefix("step-")) <= after:
+                return None
             try:
                 return path, *load_state(path)
             except RunError as error:
