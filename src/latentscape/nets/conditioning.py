@@ -54,7 +54,7 @@ class ConditionalEncoder(nn.Module):
 
     def __init__(self, shape: DataShape, features: int, settings: build.NetSettings, label_size: int) -> None:
         super().__init__()
-        self.planes = build.kind(shape, settings) != "mlp"
+        self.planes = build.is_convolutional(shape, settings)
         if self.planes:
             channels, height, width = shape.dims
             joined = DataShape((channels + label_size, height, width))
