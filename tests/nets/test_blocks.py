@@ -59,6 +59,31 @@ def test_equals_it_where_the_picture_is_smaller_than_the_kernel() -> None:
     assert_same(narrow, plain, torch.randn(2, 2, 1, 2, dtype=torch.float64))
 
 
+UNUSUAL = [
+    {"stride": 2},
+    {"stride": (1, 2)},
+    {"dilation": 2},
+    {"groups": 2},
+    {"padding_mode": "reflect"},
+    {"padding_mode": "circular"},
+    {"padding": 3},
+    {"padding": (0, 4)},
+    {"padding": "same"},
+    {"padding": "valid"},
+]
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL, ids=str)
+def test_equals_it_with_options_that_cannot_be_rewritten(unusual: dict) -> None:
+    narrow, plain = pair(4, 2, 3, **{"padding": 1, **unusual})
+    assert_same(narrow, plain, torch.randn(2, 4, 9, 7, dtype=torch.float64))
+
+
+def test_equals_it_on_a_lone_picture_without_a_batch() -> None:
+    narrow, plain = pair(4, 2, 3, padding=1)
+    assert_same(narrow, plain, torch.randn(4, 9, 7, dtype=torch.float64))
+
+
 def test_its_parameters_are_those_of_the_plain_convolution() -> None:
     narrow, plain = pair(8, 1, 7, 1, 1)
     assert {k: v.shape for k, v in narrow.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}

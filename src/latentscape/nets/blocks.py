@@ -82,6 +82,10 @@ class Crop(nn.Module):
         super().__init__()
         self.height, self.width = height, width
 
+    def extra_repr(self) -> str:
+        """Height and width, for printing."""
+        return f"({self.height}, {self.width})"
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B×C×H'×W' → B×C×height×width."""
         top, left = (x_BCHW.shape[2] - self.height) // 2, (x_BCHW.shape[3] - self.width) // 2
@@ -94,6 +98,10 @@ class Pad(nn.Module):
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width
+
+    def extra_repr(self) -> str:
+        """Height and width, for printing."""
+        return f"({self.height}, {self.width})"
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B×C×H'×W' → B×C×height×width."""
@@ -108,6 +116,10 @@ class Resize(nn.Module):
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = (height, width)
+
+    def extra_repr(self) -> str:
+        """Height and width, for printing."""
+        return str(self.size)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B×C×H'×W' → B×C×height×width."""
