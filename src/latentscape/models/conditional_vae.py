@@ -40,7 +40,7 @@ class Model(vae.Model):
         return build.encoder(self.shape, 2 * self.latent_dim, self.config), decoder
 
     @classmethod
-    def training_defaults(cls, shape: DataShape, config: vae.Config) -> dict[str, Any]:
+    def training_defaults(cls, shape: DataShape, config: vae.GaussianSettings) -> dict[str, Any]:
         """Spec row B22: as the VAE, with Adam at 1e-2 for convolutional nets."""
         mlp = build.kind(shape, config) == "mlp"
         return super().training_defaults(shape, config) | ({} if mlp else {"learning_rate": 1e-2})

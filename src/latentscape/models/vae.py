@@ -26,12 +26,20 @@ BETA_PER_PIXEL = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(LikelihoodSettings, build.NetSettings):
-    """Settings of the VAE."""
+class GaussianSettings(LikelihoodSettings, build.NetSettings):
+    """Settings of every model with a Gaussian posterior."""
 
     latent_dim: int = setting(24, "size of the latent vector", at_least=1)
     hidden: tuple[int, ...] = setting((512, 256, 128), "mlp: hidden layer sizes, mirrored in the decoder", at_least=1)
     norm: Literal["auto", "batch", "none"] = setting("batch", "BatchNorm in hidden layers; auto: conv yes, mlp no")
+    log_scale: Literal["variance", "std"] = setting("variance", "what the encoder's second half is the log of")
+    reduction: Literal["mean", "sum"] = setting("mean", "the loss that is stepped: per value, or per example")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(GaussianSettings):
+    """Settings of the VAE."""
+
     beta: float | None = setting(
         None, "weight of the KL in nats; unset: beta_per_pixel, or 0.005 × pixels (vectors: 1)", at_least=0
     )
@@ -47,8 +55,6 @@ class Config(LikelihoodSettings, build.NetSettings):
     beta_cycles: int = setting(4, "cyclical: how often", at_least=1)
     free_nats: float = setting(0.0, "nats per latent dimension that the KL leaves free", at_least=0)
     recon_weight: float = setting(1.0, "weight of the reconstruction term (0 shows posterior collapse)", at_least=0)
-    log_scale: Literal["variance", "std"] = setting("variance", "what the encoder's second half is the log of")
-    reduction: Literal["mean", "sum"] = setting("mean", "the loss that is stepped: per value, or per example")
 
 
 class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.HasPosterior, contract.HasLikelihood):
@@ -56,10 +62,9 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
 
     Config = Config
 
-    def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
+    def __init__(self, shape: DataShape, config: GaussianSettings, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
         self.latent_dim = config.latent_dim
-        self.beta = self._beta()
         self.likelihood = Likelihood(shape, config)
         self.encoder, self.decoder = self.nets()
         self.phases = (Phase("elbo", (self.encoder, self.decoder, self.likelihood)),)
@@ -70,7 +75,7 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
         return encoder, build.decoder(self.latent_dim, self.likelihood.output, self.config)
 
     @classmethod
-    def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:
+    def training_defaults(cls, shape: DataShape, config: GaussianSettings) -> dict[str, Any]:
         """Spec rows B9 (conv: Adam 1e-4, 5 epochs) and B12 (mlp: Adam 1e-3, 10 epochs)."""
         mlp = build.kind(shape, config) == "mlp"
         return {"learning_rate": 1e-3, "epochs": 10} if mlp else {"learning_rate": 1e-4, "epochs": 5}
@@ -94,15 +99,14 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
         recon = self.likelihood.nll(self.decoded(z_BL, batch.y), batch.x).mean()
         kl_L = gaussian.kl_to_standard(q.mean, q.log_var).mean(0)
         total = self.config.recon_weight * recon + self.beta_at(batch) * kl_L.clamp_min(self.config.free_nats).sum()
-        return self.losses(total, {"recon_nats_per_image": recon, "kl_nats_per_image": kl_L.sum()}, batch)
+        return self.losses(total, {"recon_nats_per_image": recon, "kl_nats_per_image": kl_L.sum()})
 
-    def losses(self, nats: Tensor, terms: dict[str, Tensor], batch: Batch) -> Losses:
+    def losses(self, nats: Tensor, terms: dict[str, Tensor]) -> Losses:
         """What is minimised and logged: nats per image, stepped per value or per example as the settings say."""
-        total = nats / self.shape.size if self.config.reduction == "mean" else nats
-        now = self.beta_at(batch)
-        return Losses(total, terms | ({"beta": now} if isinstance(now, Tensor) else {}))
+        return Losses(nats / self.shape.size if self.config.reduction == "mean" else nats, terms)
 
-    def _beta(self) -> float:
+    @property
+    def beta(self) -> float:
         """The KL weight in nats per image."""
         config, size = self.config, self.shape.size
         if config.beta is not None:
