@@ -98,8 +98,11 @@ def _check_range(f: dataclasses.Field, value: Any) -> None:
     for v in value if isinstance(value, tuple) else (value,):
         if isinstance(v, bool) or not isinstance(v, (int, float)):
             continue
-        if math.isnan(v) or not all(_HOLDS[k](v, b) for k, b in f.metadata.get("bounds", {}).items()):
-            raise ConfigError(f"{flag(f.name)} must be {range_words(f) or 'a number'}, got {v}")
+        if isinstance(v, float) and not math.isfinite(v):
+            words = " and ".join(filter(None, (range_words(f), "finite")))
+            raise ConfigError(f"{flag(f.name)} must be {words}, got {v}")
+        if not all(_HOLDS[k](v, b) for k, b in f.metadata.get("bounds", {}).items()):
+            raise ConfigError(f"{flag(f.name)} must be {range_words(f)}, got {v}")
 
 
 def _matches(hint: Any, value: Any) -> bool:

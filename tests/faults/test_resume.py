@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,31 @@ def test_a_checkpoint_holds_nothing_that_is_pickled(tmp_path: Path) -> None:
     tensors, state = checkpoint.load_state(path)
     assert state["progress"]["step"] == 2
     assert all(isinstance(t, Tensor) for t in tensors.values())
+
+
+def no_constant(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_the_state_of_a_checkpoint_is_json_and_comes_back(schedule: str, tmp_path: Path) -> None:
+    """Before the first held-out loss the best one is infinite, which JSON cannot say."""
+    made = fresh("mlp", tmp_path, 2, **SCHEDULES[schedule])
+    made.run()
+    (path,) = made.checkpoints.all()
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], parse_constant=no_constant)
+    json.loads(header["__metadata__"]["state"], parse_constant=no_constant)
+    assert checkpoint.load_state(path)[1]["progress"]["best_loss"] == math.inf
+    again = fresh("mlp", tmp_path, 2, **SCHEDULES[schedule])
+    again.restore(*checkpoint.load_state(path))
+    assert again.progress == made.progress
+    assert {n: s.state_dict() for n, s in again.schedules.items() if s} == {
+        n: s.state_dict() for n, s in made.schedules.items() if s
+    }
+
+
+def test_numbers_that_json_cannot_say_come_back_from_any_depth(tmp_path: Path) -> None:
+    state = {"a": [math.inf, {"b": (-math.inf, 1.5)}], "float": 2, "c": {"d": None, "e": True}}
+    checkpoint.save_state(tmp_path / "c.safetensors", {"w": torch.zeros(1)}, state)
+    assert checkpoint.load_state(tmp_path / "c.safetensors")[1] == {**state, "a": [math.inf, {"b": [-math.inf, 1.5]}]}

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from latentscape import models
 from latentscape.config import DataShape
-from latentscape.contract import Batch, Posterior
+from latentscape.contract import Batch, HasPosterior, Model, Posterior
 from latentscape.training.watch import GettingWorse, PosteriorCollapse
 
 
@@ -15,42 +16,78 @@ def vae(mean_scale: float):
     return model
 
 
-def batch(step: float = 1000.0) -> Batch:
+def batch() -> Batch:
     x = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    return Batch(x, step=torch.tensor(step))
+    return Batch(x, torch.arange(64) % 2)
 
 
 def test_collapse_is_told_at_the_second_look_and_only_once():
     detector, model = PosteriorCollapse(), vae(0.01)
-    assert detector.look(model, batch(), last=False) is None
-    warned = detector.look(model, batch(), last=False)
+    assert detector.look(model, batch(), step=1000, last=False) is None
+    warned = detector.look(model, batch(), step=1000, last=False)
     assert warned is not None
     assert "posterior collapse" in warned.text
-    assert detector.look(model, batch(), last=True) is None
+    assert detector.look(model, batch(), step=1000, last=True) is None
 
 
 def test_collapse_is_told_at_the_end_after_one_look_but_not_in_the_first_steps():
-    assert PosteriorCollapse().look(vae(0.01), batch(), last=True) is not None
-    assert PosteriorCollapse().look(vae(0.01), batch(step=50), last=True) is None
+    assert PosteriorCollapse().look(vae(0.01), batch(), step=1000, last=True) is not None
+    assert PosteriorCollapse().look(vae(0.01), batch(), step=50, last=False) is None
+
+
+def test_a_run_that_ends_in_its_first_steps_is_told_that_it_may_be_too_short():
+    warned = PosteriorCollapse().look(vae(0.01), batch(), step=44, last=True)
+    assert warned is not None
+    assert warned.text.startswith("posterior collapse, or too short a run: after 44 steps none of 3 latent dimensions")
+    assert PosteriorCollapse().look(vae(2.0), batch(), step=44, last=True) is None
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_code_that_only_repeats_the_label_is_collapsed(told: bool):
+    """The decoder is told the label anyway."""
+    model = vae(1.0)
+    model.needs_labels = told
+    model.posterior = lambda x, y: Posterior(2.0 * y[:, None].float().expand(-1, 3), torch.zeros(len(x), 3))
+    assert (PosteriorCollapse().look(model, batch(), step=1000, last=True) is not None) == told
+
+
+def test_variance_within_labels_counts_for_models_that_are_told_them():
+    model = vae(2.0)
+    model.needs_labels = True
+    assert PosteriorCollapse().look(model, batch(), step=1000, last=True) is None
+
+
+def test_a_model_without_a_decoder_is_looked_at():
+    class Encoder(Model, HasPosterior):
+        latent_dim = 2
+
+        def encode(self, x_BX, y_B=None):
+            return self.posterior(x_BX).mean
+
+        def posterior(self, x_BX, y_B=None):
+            return Posterior(torch.zeros(len(x_BX), 2), torch.zeros(len(x_BX), 2))
+
+    model = Encoder(DataShape((1, 4, 4)), None)
+    assert PosteriorCollapse().look(model, batch(), step=1000, last=True) is not None
 
 
 def test_an_active_dimension_keeps_it_silent_and_starts_the_count_again():
     detector = PosteriorCollapse()
-    detector.look(vae(0.01), batch(), last=False)
-    assert detector.look(vae(2.0), batch(), last=True) is None
-    assert detector.look(vae(0.01), batch(), last=False) is None
+    detector.look(vae(0.01), batch(), step=1000, last=False)
+    assert detector.look(vae(2.0), batch(), step=1000, last=True) is None
+    assert detector.look(vae(0.01), batch(), step=1000, last=False) is None
 
 
 def test_other_families_are_not_looked_at():
     model = models.build("autoencoder", DataShape((1, 4, 4)), models.model_class("autoencoder").Config(latent_dim=2))
-    assert PosteriorCollapse().look(model, batch(), last=True) is None
+    assert PosteriorCollapse().look(model, batch(), step=1000, last=True) is None
 
 
 def test_a_collapse_detector_goes_on_from_its_state():
     one, two = PosteriorCollapse(), PosteriorCollapse()
-    one.look(vae(0.01), batch(), last=False)
+    one.look(vae(0.01), batch(), step=1000, last=False)
     two.restore(one.state())
-    assert two.look(vae(0.01), batch(), last=False) is not None
+    assert two.look(vae(0.01), batch(), step=1000, last=False) is not None
 
 
 def hear(losses):

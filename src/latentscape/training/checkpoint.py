@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -65,10 +66,23 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     return sha.hexdigest()
 
 
+def _as_json(value: Any) -> Any:
+    """JSON has no infinity and no NaN: such a number is written as {"float": "inf"}, and `_number` reads it back."""
+    if isinstance(value, Mapping):
+        return {k: _as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(v) for v in value]
+    return {"float": repr(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(table: dict[str, Any]) -> Any:
+    return float(table["float"]) if list(table) == ["float"] else table
+
+
 def save_state(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON state into one file, atomically."""
     plain = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
-    text = json.dumps(state)
+    text = json.dumps(_as_json(state), allow_nan=False)
     write_atomically(path, save(plain, {"state": text, "sha256": _digest(plain, text)}))
 
 
@@ -78,7 +92,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as f:
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
             header = f.metadata() or {}
-        state = json.loads(header["state"])
+        state = json.loads(header["state"], object_hook=_number)
     except FileNotFoundError as error:
         raise RunError(f"{path} is not there") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:

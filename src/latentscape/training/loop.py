@@ -101,20 +101,26 @@ class _Meter:
     """Sums of logged terms, kept on the device until a record is due: no host synchronisation inside a step."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
 
-    def add(self, phase: str, losses: Losses) -> None:
+    def add(self, phase: str, losses: Losses, weight: int = 1) -> None:
+        """Take in the means over one batch; `weight`: what they count in the mean over batches."""
         for name, value in {**losses.terms, "total": losses.total}.items():
             key = f"{phase}/{name}"
-            value = value.detach().float()
+            value = value.detach().float() if weight == 1 else weight * value.detach().float()
             self.sums[key] = self.sums[key] + value if key in self.sums else value
-            self.counts[key] = self.counts.get(key, 0) + 1
+            self.weights[key] = self.weights.get(key, 0) + weight
 
     def means(self) -> dict[str, float]:
-        out = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        out = {name: float(total) / self.weights[name] for name, total in self.sums.items()}
         self.sums.clear()
-        self.counts.clear()
+        self.weights.clear()
         return out
+
+
+def _as_batch(e: Examples, step: Tensor | None = None) -> Batch:
+    """The examples as models see them; without a step outside training, where schedules stand at their end."""
+    return Batch(e.x, e.y, e.attributes, e.labelled, step)
 
 
 class Loop:
@@ -174,10 +180,8 @@ class Loop:
             self.ema.update(self.model, sum(len(b.x) for b in round_))
 
     def _next_batch(self) -> Batch:
-        return self._batch(self.batches.next())
-
-    def _batch(self, e: Examples) -> Batch:
-        return Batch(e.x, e.y, e.attributes, e.labelled, torch.full((), float(self.progress.step), device=self.device))
+        step = torch.full((), float(self.progress.step), device=self.device)
+        return _as_batch(self.batches.next(), step)
 
     def _shared(self, batch: Batch) -> Draws:
         if self.model.has_shared:
@@ -284,19 +288,21 @@ class Loop:
         self.hooks.progress(p.step, p.images)
         if p.step % s.log_every == 0:
             self._write_log()
-        epoch_ends = self.batches.taken // self.batches.per_epoch > p.epoch
-        if epoch_ends:
-            p.epoch = self.batches.taken // self.batches.per_epoch
-            self._end_epoch()
-        if p.step % self.hooks.watch_every == 0 if self.hooks.watch_every else epoch_ends:
+        passed = self.batches.taken // self.batches.per_epoch - p.epoch
+        if passed:
+            p.epoch += passed
+            self._end_epoch(passed)
+        if p.step % self.hooks.watch_every == 0 if self.hooks.watch_every else passed:
             self._watch()
         if p.step % s.checkpoint_every == 0:
             self.save()
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, passed: int) -> None:
+        """`passed`: epochs that the last step ended; several where a step takes more batches than an epoch has."""
         loss = self._evaluate_held_out()
         for schedule in self.schedules.values():
-            optim.step_schedule(schedule, loss)
+            for _ in range(passed):
+                optim.step_schedule(schedule, loss)
         self._look(last=False)
         if loss is not None:
             for detector in self.detectors:
@@ -316,28 +322,29 @@ class Loop:
 
     @torch.no_grad()
     def _evaluate_held_out(self) -> float | None:
-        """Mean losses over held-out batches with the same draws each time; returns the first phase's total."""
+        """Mean losses over held-out examples with the same draws each time; returns the first phase's total."""
         if self.held_out is None:
             return None
         model, meter = self.evaluated.eval(), _Meter()
         rng = torch.Generator(self.device).manual_seed(self.settings.seed)
-        for batch in map(self._batch, self.held_out()):
+        for batch in map(_as_batch, self.held_out()):
             shared = model.run_shared(batch, rng)
             for phase in model.phases:
-                if not phase.double_backward:
-                    meter.add(phase.name, model(phase.name, batch, model.draw(phase.name, batch, rng) | shared))
+                draws = model.draw(phase.name, batch, rng) | shared
+                with torch.set_grad_enabled(phase.double_backward):  # such a loss is a derivative itself
+                    meter.add(phase.name, model(phase.name, batch, draws), len(batch.x))
         self.model.train()
         terms = meter.means()
         p = self.progress
         self.hooks.log({"kind": "held_out", "step": p.step, "epoch": p.epoch, "images": p.images, "terms": terms})
-        return terms.get(f"{self.model.phases[0].name}/total")
+        return terms[f"{self.model.phases[0].name}/total"]
 
     def _look(self, *, last: bool) -> None:
         if self.probe is None:
             return
         model = self.evaluated.eval()
         for detector in self.detectors:
-            self._say(detector.look(model, self._batch(self.probe), last=last))
+            self._say(detector.look(model, _as_batch(self.probe), step=self.progress.step, last=last))
         self.model.train()
 
     def _say(self, warned: watch.Warned | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from latentscape.contract import Batch, HasPosterior, Model
 from latentscape.numerics import gaussian
@@ -24,8 +25,11 @@ class Detector:
 
     name: ClassVar[str]
 
-    def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
-        """Look at the model, in evaluation mode, on one batch of held-out images; `last`: training has ended."""
+    def look(self, model: Model, batch: Batch, *, step: int, last: bool) -> Warned | None:
+        """Look at the model, in evaluation mode, on one batch of held-out images.
+
+        step: how many steps are done. last: training has ended.
+        """
         return None
 
     def hear(self, held_out_loss: float) -> Warned | None:
@@ -42,10 +46,11 @@ class Detector:
 
 
 class PosteriorCollapse(Detector):
-    """The encoder ignores its input: Var_x(E[z|x]) ≤ 0.01 in (nearly) every dimension (Burda et al. 2016, 5.2).
+    """The encoder ignores its input: Var_x(E[z|x]) ≤ 0.01 in every dimension (Burda et al. 2016, 5.2).
 
-    Speaks once all dimensions are inactive at two looks in a row, or at the end of training; never in the first steps,
-    when a healthy run looks the same.
+    For a model that is told the label, the variance is taken within each label: what the code says beyond it. Speaks
+    once all dimensions are inactive at two looks in a row, or at the end of training. In the first steps a healthy run
+    looks the same: then it speaks only if training ends there, and says so.
     """
 
     name = "posterior_collapse"
@@ -56,24 +61,38 @@ class PosteriorCollapse(Detector):
         self.spoken = False
 
     @torch.no_grad()
-    def look(self, model: Model, batch: Batch, *, last: bool) -> Warned | None:
+    def look(self, model: Model, batch: Batch, *, step: int, last: bool) -> Warned | None:
         """See `Detector.look`."""
-        young = batch.step is not None and float(batch.step) < self.first_step
-        if not isinstance(model, HasPosterior) or self.spoken or young:
+        young = step < self.first_step
+        if not isinstance(model, HasPosterior) or self.spoken or (young and not last):
             return None
         q = model.posterior(batch.x, batch.y)
-        active = int((gaussian.variance_of_means(q.mean) > gaussian.ACTIVE_ABOVE).sum())
+        mean_BL = _beyond_labels(q.mean, batch.y) if model.needs_labels and batch.y is not None else q.mean
+        active = int((gaussian.variance_of_means(mean_BL) > gaussian.ACTIVE_ABOVE).sum())
         self.looks = self.looks + 1 if active == 0 else 0
         if self.looks < 2 and not (last and self.looks):
             return None
         self.spoken = True
         kl = float(gaussian.kl_to_standard(q.mean, q.log_var).sum(1).mean())
-        return Warned(
-            self.name,
-            f"posterior collapse: none of {q.mean.shape[1]} latent dimensions carries information "
-            f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; lower the KL "
-            "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder",
-        )
+        return Warned(self.name, _collapse_words(q.mean.shape[1], kl, step if young else 0))
+
+
+def _beyond_labels(mean_BL: Tensor, y_B: Tensor) -> Tensor:
+    """Posterior means less their label's mean, B×L."""
+    labels, which_B = y_B.unique(return_inverse=True)
+    sums_KL = mean_BL.new_zeros(len(labels), mean_BL.shape[1]).index_add_(0, which_B, mean_BL)
+    return mean_BL - (sums_KL / which_B.bincount(minlength=len(labels))[:, None])[which_B]
+
+
+def _collapse_words(dimensions: int, kl: float, after: int) -> str:
+    """after: steps of a run that ended too early to tell, or 0."""
+    lead = f"posterior collapse, or too short a run: after {after} steps" if after else "posterior collapse:"
+    first = "train for more steps; if it stays so, " if after else ""
+    return (
+        f"{lead} none of {dimensions} latent dimensions carries information "
+        f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; {first}lower the KL "
+        "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder"
+    )
 
 
 class GettingWorse(Detector):
