@@ -17,6 +17,7 @@ from latentscape.runs import RunFolder
 from latentscape.tasks import overrides, showing
 
 SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8), "shapes": (3, 32, 32), "curves": (2,)}
+CLASSES = {"shapes": 3, "curves": 2}  # ten in the other sets
 
 every_recipe = pytest.mark.parametrize("name", list(recipes.paths()))
 
@@ -24,24 +25,27 @@ every_recipe = pytest.mark.parametrize("name", list(recipes.paths()))
 @every_recipe
 def test_recipes_fit_their_model(name: str) -> None:
     recipe = recipes.read(name)
-    assert recipe["data"] in NAMES
-    given = overrides.sort(recipe["model"], recipe["settings"])
-    config = overrides.model_settings(recipe["model"], given.model)
-    shape = DataShape(SHAPES.get(recipe["data"], (1, 28, 28)))
-    settings = overrides.train_settings(recipe["model"], shape, config, given.train)
-    DataSettings.from_dict(given.data)
-    assert settings.epochs or settings.max_steps
-    models.build(recipe["model"], shape, config)
+    for run in (recipe, *recipe["companion"]):
+        data = run.get("data", recipe["data"])
+        assert data in NAMES
+        given = overrides.sort(run["model"], run.get("settings", {}))
+        config = overrides.model_settings(run["model"], given.model)
+        shape = DataShape(SHAPES.get(data, (1, 28, 28)))
+        settings = overrides.train_settings(run["model"], shape, config, given.train)
+        DataSettings.from_dict(given.data)
+        assert settings.epochs or settings.max_steps
+        models.build(run["model"], shape, config, CLASSES.get(data, 10))
 
 
 @every_recipe
 def test_recipes_show_pictures_that_exist(name: str) -> None:
     recipe = recipes.read(name)
-    assert recipe["show"]
+    assert recipe["show"] or recipe["row"][0] != "B"
     for entry in recipe["show"]:
-        options = {k for k in entry if k != "what"}
-        function = showing.PICTURES[entry["what"]]
-        assert options <= set(list(inspect.signature(function).parameters)[1:])
+        showing.check(entry)
+    showing.Films("unused", recipe["film"])
+    shown = {entry.get("beside") for entry in recipe["show"]}
+    assert shown >= {c["name"] for c in recipe["companion"]}, "a companion that no picture stands beside"
 
 
 @every_recipe
@@ -49,7 +53,7 @@ def test_recipes_say_what_they_show_and_which_row_they_are(name: str) -> None:
     recipe = recipes.read(name)
     assert len(recipe["title"]) > 20
     assert "\n" not in recipe["title"]
-    assert recipe["row"] == "demo" or recipe["row"][0] == "B"
+    assert recipe["row"] == "demo" or recipe["row"][0] in "ABC"
 
 
 def test_recipes_are_listed() -> None:
@@ -59,9 +63,9 @@ def test_recipes_are_listed() -> None:
 
 
 def test_only_pictures_can_be_asked_for() -> None:
-    """What draws a picture returns one path; helpers of the same file are not pictures."""
+    """What draws a picture returns one drawing; helpers of the same file are not pictures."""
     for name, function in showing.PICTURES.items():
-        assert inspect.signature(function).return_annotation == "Path", name
+        assert inspect.signature(function).return_annotation == "Drawing", name
         assert name not in ("show", "show_standard", "prior_codes")
         assert function.__doc__
 
@@ -82,16 +86,19 @@ def test_the_demo_runs_scaled_down(tmp_path: Path) -> None:
 @pytest.mark.slow
 @every_recipe
 def test_recipes_run_on_small_data(name: str, tmp_path: Path) -> None:
-    data = {"mnist": "digits", "shapes": "digits"}.get(recipes.read(name)["data"], recipes.read(name)["data"])
+    recipe = recipes.read(name)
+    data = {"mnist": "digits", "shapes": "digits"}.get(recipe["data"], recipe["data"])
     steps = 0.0005
     answer = latentscape("reproduce", name, "--data", data, "--scale", steps, "--out", tmp_path / "run", "--json")
     if name == "eigenfaces":
         assert "--latent-dim must be at most 64" in answer.err  # a digit has no hundred components
         return
     assert answer.status == 0, answer.err
-    shown = {entry["what"] for entry in recipes.read(name)["show"]}
-    drawn = {p.stem for p, _ in RunFolder(tmp_path / "run").pictures()}
-    assert len(drawn) == len(shown)
+    pictures = {p.name for p, _ in RunFolder(tmp_path / "run").pictures()}
+    assert "is not drawn" not in answer.err
+    assert len(pictures) == len(recipe["show"]) + len(recipe["film"])
+    for companion in recipe["companion"]:
+        assert RunFolder(tmp_path / "run" / "companions" / companion["name"]).metrics()
 
 
 @pytest.mark.slow

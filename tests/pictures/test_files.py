@@ -23,7 +23,7 @@ def x_NCHW() -> np.ndarray:
 
 def test_png_keeps_pixels_and_words(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    path = save_png(tmp_path / "new" / "a.png", picture, **WORDS)
+    path = save_png(tmp_path / "new" / "pictures" / "a.png", picture, **WORDS)
     with Image.open(path) as image:
         assert (np.asarray(image) == picture).all()
         text = image.info
@@ -36,13 +36,23 @@ def test_png_keeps_pixels_and_words(tmp_path):
 
 
 def test_captions_gather_and_are_replaced(tmp_path):
-    picture = np.zeros((2, 2, 3), np.uint8)
-    save_png(tmp_path / "a.png", picture, title="first")
-    save_gif(tmp_path / "b.gif", [picture], title="second")
-    save_png(tmp_path / "a.png", picture, title="third")
-    assert {k: v["title"] for k, v in read_captions(tmp_path).items()} == {"a.png": "third", "b.gif": "second"}
-    save_png(tmp_path / "a.png", picture)
-    assert list(read_captions(tmp_path)) == ["b.gif"], "words of a replaced picture must not stay"
+    folder, picture = tmp_path / "pictures", np.zeros((2, 2, 3), np.uint8)
+    save_png(folder / "a.png", picture, title="first")
+    save_gif(folder / "b.gif", [picture], title="second")
+    save_png(folder / "a.png", picture, title="third")
+    assert {k: v["title"] for k, v in read_captions(folder).items()} == {"a.png": "third", "b.gif": "second"}
+    save_png(folder / "a.png", picture)
+    assert list(read_captions(folder)) == ["b.gif"], "words of a replaced picture must not stay"
+
+
+def test_nothing_is_left_beside_a_users_own_file(tmp_path, x_NCHW):
+    save_png(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8), **WORDS)
+    save_images(tmp_path / "b.gif", x_NCHW, **WORDS)
+    save_images(tmp_path / "singles", x_NCHW, **WORDS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.gif", "singles"]
+    assert {p.suffix for p in (tmp_path / "singles").iterdir()} == {".png"}
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["Description"] == WORDS["caption"], "the words are inside"
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '{"a.png": 3}', ""])
@@ -52,8 +62,8 @@ def test_damaged_captions_are_none(tmp_path, damaged):
 
 
 def test_captions_are_plain_json(tmp_path):
-    save_png(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8), **WORDS)
-    assert json.loads((tmp_path / "captions.json").read_text("utf-8")) == {"a.png": WORDS}
+    save_png(tmp_path / "pictures" / "a.png", np.zeros((2, 2, 3), np.uint8), **WORDS)
+    assert json.loads((tmp_path / "pictures" / "captions.json").read_text("utf-8")) == {"a.png": WORDS}
 
 
 def test_gif_frames_time_and_loop(tmp_path, x_NCHW):
@@ -101,7 +111,7 @@ def test_png_of_many_is_a_sheet(tmp_path, x_NCHW):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folder_gets_single_pngs(tmp_path, channels):
     x = np.random.default_rng(0).integers(0, 256, (3, channels, 4, 5), np.uint8)
-    folder = save_images(tmp_path / "out", x)
+    folder = save_images(tmp_path / "pictures", x)
     assert sorted(p.name for p in folder.iterdir()) == ["00000.png", "00001.png", "00002.png"]
     with Image.open(folder / "00001.png") as image:
         assert (np.asarray(image).reshape(4, 5, channels) == x[1].transpose(1, 2, 0)).all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from latentscape.errors import AbilityError
+
 
 def lattice(center_L: Tensor, dims: tuple[int, int], low: float, high: float, steps: int) -> Tensor:
     """steps² codes over a square of two latent coordinates, the others at `center_L`; z of shape (steps², L).
@@ -30,3 +32,23 @@ def plane(z_NL: Tensor) -> tuple[Tensor, str, str]:
     share = values.flip(0)[:2] / values.sum().clamp_min(1e-300)
     top = (centred @ vectors.flip(1)[:, :2]).float()
     return top, f"first principal axis ({share[0]:.0%} of variance)", f"second ({share[1]:.0%})"
+
+
+def most_varying(z_NL: Tensor) -> tuple[int, int]:
+    """The plane to decode: (0, 1) for L = 2, else the two coordinates of largest variance, the larger one first.
+
+    Raises `AbilityError` for L = 1.
+    """
+    if z_NL.shape[1] == 1:
+        raise AbilityError("a grid needs at least two latent dimensions, and this model has one")
+    if z_NL.shape[1] == 2:
+        return 0, 1
+    first, second = z_NL.var(0).topk(2).indices.tolist()
+    return first, second
+
+
+def sweep(center_L: Tensor, dim: int, low: float, high: float, steps: int) -> Tensor:
+    """`steps` codes with one coordinate running from `low` to `high`, the others at `center_L`; z of steps×L."""
+    z = center_L.repeat(steps, 1)
+    z[:, dim] = torch.linspace(low, high, steps)
+    return z

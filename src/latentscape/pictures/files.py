@@ -1,7 +1,8 @@
 """Pictures to files, each written whole or not at all, with the words that belong to it.
 
-A PNG carries its title, caption and the command that makes it again in its own text fields; `captions.json` beside
-it says the same for every kind of file: `{file name: {"title": …, "caption": …, "command": …}}`.
+A PNG carries its title, caption and the command that makes it again in its own text fields. In a folder called
+`pictures`, as every run has one, `captions.json` says the same for every kind of file: `{file name: {"title": …,
+"caption": …, "command": …}}`; beside a user's own files nothing else is written.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from latentscape.pictures.sheets import Picture, enlarge, sheet, to_rgb, to_uint
 
 CAPTIONS = "captions.json"
 
+GALLERY = "pictures"
+"""The name of the folders that keep `captions.json`."""
+
 FILM_SIDE = 280
 """Pixels that the longer side of a film made from small images should about reach (28×28 → ×10)."""
 
 
 def save_png(path: str | Path, image_HWC: ArrayLike, *, title: str = "", caption: str = "", command: str = "") -> Path:
-    """Write a uint8 picture, H×W×3 or H×W×1, with its words inside and in `captions.json` beside it.
+    """Write a uint8 picture, H×W×3 or H×W×1, with its words inside and, in a folder `pictures`, in `captions.json`.
 
     Missing folders are made. Raises `UserError` where the place cannot be written, `DiskFull` without space.
     """
@@ -184,6 +188,8 @@ def _even(frame_HWC: NDArray[np.uint8]) -> Picture:
 
 
 def _add_captions(folder: Path, names: Sequence[str], title: str, caption: str, command: str) -> None:
+    if folder.resolve().name != GALLERY:
+        return
     entries = read_captions(folder)
     for name in names:
         if title or caption or command:

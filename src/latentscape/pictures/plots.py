@@ -213,6 +213,91 @@ def bars(
     return _picture(figure)
 
 
+def columns(
+    values: ArrayLike,
+    *,
+    errors: ArrayLike | None = None,
+    first: int = 1,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+) -> Picture:
+    """Upright bars of a vector over its positions, counted from `first`: a latent's coordinates, uses of codes.
+
+    errors: half the height of a line round each bar's end. Values that are not finite have no bar.
+    """
+    v = np.asarray(values, np.float64).ravel()
+    x, v = np.arange(first, first + len(v)), np.where(np.isfinite(v), v, 0.0)
+    figure, axes = _figure(8.2, 3.4)
+    axes.bar(x, v, width=0.8 if len(v) <= 100 else 1.0, color=ACCENT, zorder=2)
+    if errors is not None:
+        look = {"fmt": "none", "ecolor": INK, "elinewidth": 1.2, "capsize": 3 if len(v) <= 40 else 0, "zorder": 3}
+        axes.errorbar(x, v, np.nan_to_num(np.asarray(errors, np.float64).ravel()), **look)
+    _dress(axes, title, xlabel, ylabel)
+    axes.grid(False, axis="x")
+    axes.margins(x=0.01)
+    axes.locator_params(axis="x", integer=True)
+    return _picture(figure)
+
+
+def estimates(
+    values: Mapping[str, float],
+    errors: Mapping[str, float],
+    *,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+) -> Picture:
+    """Points with intervals, one per name from left to right, each with its value; the axis need not hold 0.
+
+    errors: half the height of each interval.
+    """
+    figure, axes = _figure(8.2, 4.6)
+    x, v = np.arange(len(values)), np.array(list(values.values()), np.float64)
+    half = np.array([errors.get(name, 0.0) for name in values], np.float64)
+    look = {"fmt": "o", "color": ACCENT, "ecolor": INK, "elinewidth": 1.4, "capsize": 5, "markersize": 7}
+    axes.errorbar(x, v, half, **look)
+    for i, value in enumerate(v):
+        place = {"textcoords": "offset points", "va": "center", "fontsize": 10, "color": INK}
+        axes.annotate(f"{value:.2f}".replace("-", "−"), (x[i], value), (12, 0), **place)
+    _dress(axes, title, xlabel, ylabel)
+    axes.set_xticks(x, list(values), fontsize=10)
+    axes.set_xlim(-0.5, len(v) - 0.3)
+    axes.grid(False, axis="x")
+    return _picture(figure)
+
+
+def traces(
+    lines: Mapping[str, ArrayLike],
+    points_N2: ArrayLike,
+    *,
+    title: str = "",
+    xlabel: str = "x₁",
+    ylabel: str = "x₂",
+) -> Picture:
+    """Curves in the plane, one M×2 array per name, over grey points: what a one-dimensional latent space decodes to."""
+    back = _points(points_N2)
+    figure, axes = _figure(8.2, 6.6)
+    axes.scatter(back[:, 0], back[:, 1], s=_dot(len(back)), color=FAINT, linewidths=0, zorder=1)
+    for i, (name, line) in enumerate(lines.items()):
+        axes.plot(*_points(line).T, color=PALETTE[i % len(PALETTE)], linewidth=2.2, label=name, zorder=2)
+    if len(lines) > 1:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=10)
+    _dress(axes, title, xlabel, ylabel)
+    axes.set_aspect("equal", adjustable="datalim")
+    return _picture(figure)
+
+
+def marked(image_CHW: ArrayLike, pixels: Sequence[tuple[int, int]], side: int = 420) -> Picture:
+    """One image in grey, enlarged to about `side`, with single pixels (row, column) filled in orange."""
+    grey = to_rgb(np.asarray(image_CHW)[None])[0].mean(-1).astype(np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=-1)
+    for row, column in pixels:
+        picture[row, column] = (230, 159, 0)
+    scale = max(1, side // max(picture.shape[:2]))
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def heatmaps(
     x_NHW: ArrayLike,
     titles: Sequence[str] = (),

@@ -152,6 +152,77 @@ def titled_sheet(
     return _write(canvas, titles, places, "mm")
 
 
+def headed_sheet(x_NCHW: ArrayLike, headings: Sequence[str], scale: int | None = None, gap: int = 2) -> Picture:
+    """A sheet with as many columns as headings, each heading above its column: original, then every label.
+
+    Values and scale are those of `sheet`; a column is as wide as its heading needs. Raises `ValueError` if the images
+    do not fill whole rows.
+    """
+    x_NHWC, columns = to_rgb(x_NCHW), len(headings)
+    count, height, width, _ = x_NHWC.shape
+    if not columns or count == 0 or count % columns:
+        raise ValueError(f"a headed sheet has whole rows, got {count} images under {columns} headings")
+    scale = scale or visible_scale(height, width, columns)
+    height, width, top = height * scale, width * scale, _line_height() + 6
+    cell = max(width, *(text_size(heading)[0] + 8 for heading in headings))
+    canvas = np.full((top + count // columns * (height + gap) - gap, columns * (cell + gap) - gap, 3), 255, np.uint8)
+    for i, image in enumerate(enlarge(x_NHWC, scale)):
+        left = i % columns * (cell + gap) + (cell - width) // 2
+        _paste(canvas, image, top + i // columns * (height + gap), left)
+    places = [(c * (cell + gap) + cell / 2, top / 2) for c in range(columns)]
+    return _write(canvas, headings, places, "mm")
+
+
+def panels(pictures: Sequence[Picture], headings: Sequence[str], columns: int = 2, gap: int = 16) -> Picture:
+    """Finished pictures of any sizes in a grid, each below its heading: two runs side by side, a panel per class.
+
+    A column is as wide, and a line as high, as the largest picture (or heading) in it. Raises `ValueError` if there is
+    not one heading per picture, or no picture.
+    """
+    if not pictures or len(headings) != len(pictures):
+        raise ValueError(f"panels need one heading per picture, got {len(headings)} for {len(pictures)}")
+    columns = max(1, min(columns, len(pictures)))
+    top = _line_height() + 8
+    widths = [
+        max(_panel_width(*e) for e in list(zip(pictures, headings, strict=True))[c::columns]) for c in range(columns)
+    ]
+    starts = range(0, len(pictures), columns)
+    heights = [top + max(p.shape[0] for p in pictures[s : s + columns]) for s in starts]
+    lefts, tops = np.cumsum([0, *(w + gap for w in widths)]), np.cumsum([0, *(h + gap for h in heights)])
+    canvas = np.full((int(tops[-1]) - gap, int(lefts[-1]) - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        _paste(canvas, picture, int(tops[i // columns]) + top, int(lefts[i % columns]))
+    places = [(int(lefts[i % columns]) + 4, int(tops[i // columns]) + top / 2) for i in range(len(pictures))]
+    return _write(canvas, headings, places, "lm")
+
+
+def _panel_width(picture: Picture, heading: str) -> int:
+    return max(picture.shape[1], text_size(heading)[0] + 8)
+
+
+def stacked(pictures: Sequence[Picture], gap: int = 12) -> Picture:
+    """Finished pictures below each other, at the left, on white. Raises `ValueError` without any picture."""
+    if not pictures:
+        raise ValueError("a stack needs at least one picture")
+    width = max(p.shape[1] for p in pictures)
+    canvas = np.full((sum(p.shape[0] + gap for p in pictures) - gap, width, 3), 255, np.uint8)
+    top = 0
+    for picture in pictures:
+        _paste(canvas, picture, top, 0)
+        top += picture.shape[0] + gap
+    return canvas
+
+
+def fitted(picture: Picture, most: int) -> Picture:
+    """The picture, made smaller (averaged over areas) if its longer side has more than `most` pixels."""
+    height, width = picture.shape[:2]
+    share = most / max(height, width)
+    if share >= 1:
+        return picture
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
 @lru_cache(maxsize=8)
 def font(size: int = _TEXT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The face for texts in pictures: matplotlib's DejaVu Sans, since Pillow's own has no Greek letters."""

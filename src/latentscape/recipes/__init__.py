@@ -1,15 +1,29 @@
-"""Recipes: one TOML file each, named after what it shows; `latentscape reproduce NAME` runs it."""
+"""Recipes: one TOML file each, named after what it shows; `latentscape reproduce NAME` runs it.
+
+title, row, model, data, settings     what is trained (`settings`: any training, model or data setting)
+[[show]]        what: a picture's name; its options; beside: a companion whose picture stands beside it
+[[companion]]   name, model, settings, data (else the recipe's): another run that is trained for comparison
+[evaluate]      samples, importance_samples: how much the evaluation takes
+[[film]]        what, every_steps, options: a picture drawn again and again while the run trains
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from latentscape.errors import ConfigError
 
-REQUIRED = {"title", "row", "model", "data", "settings", "show"}
+REQUIRED = {"title": str, "row": str, "model": str, "data": str, "settings": dict, "show": list}
+OPTIONAL = {"companion": list, "evaluate": dict, "film": list}
+COMPANION = {"name": str, "model": str, "settings": dict, "data": str}
+EVALUATE = {"samples": int, "importance_samples": int}
+FILM = {"what": str, "every_steps": int, "options": dict}
+KINDS = {str: "a text", dict: "a table", list: "a list of tables", int: "a whole number"}
 
 
 def paths() -> dict[str, Path]:
@@ -18,7 +32,10 @@ def paths() -> dict[str, Path]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A recipe by name, or a path to a user's own. Raises `ConfigError`."""
+    """A recipe by name, or a path to a user's own; `companion`, `evaluate` and `film` are always there.
+
+    Raises `ConfigError` for one that is missing, unreadable, or has keys that it should not have.
+    """
     path = paths().get(name) or Path(name)
     if not path.is_file():
         near = difflib.get_close_matches(name, list(paths()), 1)
@@ -34,8 +51,59 @@ def read(name: str) -> dict[str, Any]:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not a readable recipe: {error}") from error
-    if missing := REQUIRED - set(recipe):
-        raise ConfigError(
-            f"the recipe {path.name} lacks {', '.join(sorted(missing))}; a recipe has {', '.join(sorted(REQUIRED))}"
-        )
+    return checked(recipe, path.name)
+
+
+def checked(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    """The recipe with empty `companion`, `evaluate` and `film` where it has none. Raises `ConfigError`."""
+    _check_table(recipe, f"the recipe {name}", REQUIRED | OPTIONAL, REQUIRED)
+    recipe = {"companion": [], "evaluate": {}, "film": [], **recipe}
+    for companion in _tables(recipe, "companion", name):
+        _check_table(companion, f"a companion in {name}", COMPANION, ("name", "model"))
+        if not re.fullmatch(r"[\w.-]*\w", companion["name"]):
+            raise ConfigError(
+                f"a companion's name in {name} is also its folder's, so it must be made of letters, digits, . _ and -, "
+                f"got {companion['name']!r}"
+            )
+    _check_table(recipe["evaluate"], f"the table evaluate in {name}", EVALUATE, ())
+    for film in _tables(recipe, "film", name):
+        _check_table(film, f"a film in {name}", FILM, ("what", "every_steps"))
+    _check_values(recipe, name)
     return recipe
+
+
+def _check_values(recipe: dict[str, Any], name: str) -> None:
+    companions = [c["name"] for c in recipe["companion"]]
+    if len(set(companions)) < len(companions):
+        raise ConfigError(f"the companions in {name} must have different names, got {', '.join(companions)}")
+    for show in _tables(recipe, "show", name):
+        if not isinstance(show.get("what"), str):
+            raise ConfigError(f"an entry of show in {name} lacks what, the name of a picture")
+        if show.get("beside", "") not in ("", *companions):
+            raise ConfigError(
+                f"beside in {name} must name a companion ({', '.join(companions) or 'there is none'}), "
+                f"got {show['beside']!r}"
+            )
+    for key, value in recipe["evaluate"].items():
+        if value < 0:
+            raise ConfigError(f"{key} in {name} must be at least 0, got {value}")
+    for film in recipe["film"]:
+        if film["every_steps"] < 1:
+            raise ConfigError(f"every_steps in {name} must be at least 1, got {film['every_steps']}")
+
+
+def _tables(recipe: dict[str, Any], key: str, name: str) -> list[dict[str, Any]]:
+    if not all(isinstance(entry, dict) for entry in recipe[key]):
+        raise ConfigError(f"{key} in {name} must be a list of tables, each headed [[{key}]]")
+    return recipe[key]
+
+
+def _check_table(table: dict[str, Any], what: str, known: dict[str, type], needed: Iterable[str]) -> None:
+    """Keys that are missing, unknown or of the wrong type raise `ConfigError`."""
+    if missing := sorted(set(needed) - set(table)):
+        raise ConfigError(f"{what} lacks {', '.join(missing)}; it has {', '.join(known)}")
+    if unknown := sorted(set(table) - set(known)):
+        raise ConfigError(f"{what} has an unknown key {unknown[0]!r}; the keys are {', '.join(known)}")
+    for key, value in table.items():
+        if not isinstance(value, known[key]) or isinstance(value, bool):
+            raise ConfigError(f"{key} of {what} must be {KINDS[known[key]]}, got {value!r}")

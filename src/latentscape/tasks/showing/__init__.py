@@ -1,0 +1,33 @@
+"""Pictures of a trained model: functions of a stage (model and data) that recipes name.
+
+A picture that a model cannot give (a GAN's reconstructions) raises `AbilityError`, one that the data cannot give
+`DataError`; options that cannot be raise `ConfigError`.
+"""
+
+from __future__ import annotations
+
+from latentscape.tasks.showing import basic, conditional, discrete, latent, linear, noisy, posteriors, sparse, toy
+from latentscape.tasks.showing.drawing import STANDARD, Beside, check, show, show_listed, show_standard
+from latentscape.tasks.showing.film import Films
+from latentscape.tasks.showing.registry import PICTURES, Drawing
+from latentscape.tasks.showing.stage import MAP_POINTS, PRIOR_FIT, Stage, has_own_prior, prior_codes
+
+THEMES = (basic, conditional, discrete, latent, linear, noisy, posteriors, sparse, toy)
+"""The files that hold pictures; importing them fills `PICTURES`."""
+
+__all__ = [
+    "MAP_POINTS",
+    "PICTURES",
+    "PRIOR_FIT",
+    "STANDARD",
+    "Beside",
+    "Drawing",
+    "Films",
+    "Stage",
+    "check",
+    "has_own_prior",
+    "prior_codes",
+    "show",
+    "show_listed",
+    "show_standard",
+]
