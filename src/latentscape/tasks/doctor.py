@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from latentscape.data.cache import cache_root
 from latentscape.tasks.training import environment
 from latentscape.training.settings import TrainSettings
 
@@ -16,7 +16,7 @@ from latentscape.training.settings import TrainSettings
 def examine() -> tuple[dict[str, Any], list[str]]:
     """Facts, and sentences about what could be better (empty: all is well)."""
     facts = environment(TrainSettings())
-    cache = Path(os.environ.get("LATENTSCAPE_CACHE", Path.home() / ".cache" / "latentscape"))
+    cache = cache_root()
     nearest = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(nearest).free
     compiler = next((c for c in ("g++", "c++", "clang++") if shutil.which(c)), "")

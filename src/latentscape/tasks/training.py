@@ -378,7 +378,7 @@ def environment(settings: TrainSettings) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "platform": platform.platform(),
-        "git": _revision(),
+        "git": _revision(Path(__file__).parent.parent),
         "device": str(device),
         "processor": _processor(device),
         "threads": settings.threads or torch.get_num_threads(),
@@ -396,19 +396,19 @@ def _processor(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _revision() -> str:
-    """The source's git revision, if it is a checkout."""
+def _revision(package: Path) -> str:
+    """The git revision of the package's own checkout; one that merely surrounds an installed copy says nothing of it."""
     try:
-        out = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        top = _git(package, "rev-parse", "--show-toplevel")
+        own = package.resolve() == Path(top).resolve() / "src" / "latentscape"
+        return _git(package, "describe", "--always", "--dirty") if own else ""
     except (OSError, subprocess.SubprocessError):
         return ""
-    return out.stdout.strip()
+
+
+def _git(folder: Path, *words: str) -> str:
+    asked = ["git", "-C", str(folder), *words]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def _python_call(model: str, source: str, settings: dict[str, Any]) -> str:
