@@ -101,14 +101,45 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4g}"
 
 
+def shares(values: dict[str, float], most: int = 10) -> str:
+    """A histogram in words, the commonest first: 1: 13 %, 7: 11 %, …"""
+    ordered = sorted(values.items(), key=lambda item: -item[1])
+    lines = [f"{name}: {100 * share:.3g} %" for name, share in ordered[:most]]
+    return "\n".join([*lines, *([f"and {len(ordered) - most:,} more"] if len(ordered) > most else [])])
+
+
 def show_metrics(answer: dict[str, Any]) -> None:
-    """The table at the end of training and evaluation."""
-    rows = [[name, number(v), answer["protocol"].get(name, "")] for name, v in answer["metrics"].items()]
-    table(
-        f"{answer['model']} on {answer['data']}, {answer['n']:,} {answer['split']} images",
-        ["metric", "value", "how"],
-        rows,
-    )
+    """The table at the end of training and evaluation, and what its figures rest on."""
+    metrics = {k: shares(v) if isinstance(v, dict) else number(v) for k, v in answer["metrics"].items()}
+    rows = [[name, text, answer["protocol"].get(name, "")] for name, text in metrics.items()]
+    part = f"all {answer['n']:,} images" if answer["split"] == "all" else f"{answer['n']:,} {answer['split']} images"
+    if answer.get("of", answer["n"]) > answer["n"]:
+        part += f" of {answer['of']:,} in all"
+    table(f"{answer['model']} on {answer['data']}, {part}", ["metric", "value", "how"], rows)
+    for line in _beside(answer):
+        print(line)
+
+
+def _beside(answer: dict[str, Any]) -> Iterator[str]:
+    """Sample counts and the classifier in words."""
+    if counts := answer.get("importance"):
+        yield (
+            f"iwae_nats: {counts['samples']:,} samples of the posterior for each of {counts['images']:,} images, whose "
+            f"elbo_nats is {number(counts['elbo_nats'])}."
+        )
+    if counts := answer.get("samples"):
+        yield (
+            f"{counts['drawn']:,} samples from {counts['prior']}; distances compare {counts['compared']:,} of them with "
+            f"{counts['compared']:,} images."
+        )
+    if reader := answer.get("classifier"):
+        known = reader["accuracy"] is not None
+        how = (
+            f", which reads {reader['accuracy']:.2%} of {reader['n']:,} {reader['split']} examples rightly"
+            if known
+            else ""
+        )
+        yield f"Read by the classifier in {reader['run']}{how}."
 
 
 # ---- commands --------------------------------------------------------------------------------
@@ -227,8 +258,12 @@ def _data_info(args: list[str]) -> None:
     table(
         f"{images.name}: {len(images):,} examples of {images.shape}",
         ["what", "found"],
-        [[k.replace("_", " "), _plain(v)] for k, v in facts.items() if v not in (None, [], {}, "")],
+        [[k.replace("_", " "), _plain(v)] for k, v in facts.items() if not _empty(v)],
     )
+
+
+def _empty(value: Any) -> bool:
+    return value in (None, [], {}, "") or (isinstance(value, dict) and value.get("count") == 0)
 
 
 def _plain(value: Any) -> str:
@@ -255,7 +290,8 @@ def _data_pack(args: list[str]) -> None:
 
 
 def _data_fetch(args: list[str]) -> None:
-    options = _parse("data fetch NAME", args[1:], {"address": (str, "", "base address to try first")})
+    own = {"address": (str, "", "base address to try first")}
+    options = _parse("data fetch NAME", args[1:] if not args[0].startswith("-") else args, own)
     from latentscape.data import fetch
 
     print(f"{args[0]} lies in {fetch(args[0], options['address'] or None, say)}")
@@ -290,6 +326,7 @@ def train(args: list[str]) -> None:
             "json": JSON,
         },
         fields,
+        required=("data",),
     )
     if not options["data"]:
         raise UserError(f"`train {name}` needs --data: a name such as digits or mnist, or the path of images or arrays")
@@ -363,14 +400,36 @@ def evaluate(args: list[str]) -> None:
         rest,
         {
             "data": (str, "", "other data than the run's own, brought to its shape"),
-            "split": (Literal["train", "valid", "test"], "test", "which part of the data"),
+            "split": (Literal["train", "valid", "test", "all"], "test", "which part of the data"),
+            "samples": (
+                int,
+                0,
+                "draw so many samples and judge them with a classifier (fid, precision, recall, …); 0: none",
+            ),
+            "classifier": (str, "", "run of a classifier that reads them; empty: one trained on the data, once"),
+            "importance_samples": (int, 0, "posterior samples per image for the bound iwae_nats; 0: leave it out"),
+            "importance_images": (int, 1000, "most images that iwae_nats is measured on; 0: all"),
             "json": JSON,
         },
     )
     from latentscape.tasks.evaluating import evaluate as measure
 
-    answer = measure(run_path, data=options["data"] or None, split=options["split"])
-    print(json.dumps(answer)) if options["json"] else show_metrics(answer)
+    answer = measure(
+        run_path,
+        data=options["data"] or None,
+        split=options["split"],
+        samples=options["samples"],
+        importance_samples=options["importance_samples"],
+        importance_images=options["importance_images"],
+        classifier=options["classifier"] or None,
+        console=Terminal(),
+    )
+    if options["json"]:
+        print(json.dumps(answer))
+        return
+    show_metrics(answer)
+    if options["data"] and answer["n"] < answer["of"]:
+        say(f"Measured the {answer['split']} part only; --split all measures all {answer['of']:,} images.")
 
 
 def sample(args: list[str]) -> None:
@@ -496,15 +555,21 @@ def _parse(
     args: list[str],
     own: dict[str, tuple[Any, Any, str]],
     fields: list[dataclasses.Field] | None = None,
+    required: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Parse flags with tyro. `own`: name → (type, default, help); `fields`: settings. `named` is what the user gave."""
+    """Parse flags with tyro. `own`: name → (type, default, help); `fields`: settings. `named` is what the user gave.
+
+    required: those of `own` that the help calls so; the command itself refuses to go on without them.
+    """
     import tyro
 
     from latentscape.config import range_words
 
     made: list[Any] = []
     for name, (kind, default, text) in own.items():
-        made.append((name, Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)))
+        hint = "(required)" if name in required else f"(default: {_shown(default)})"
+        arg = tyro.conf.arg(help=text, help_behavior_hint=hint)
+        made.append((name, Annotated[kind, arg], dataclasses.field(default=default)))
     for f in fields or []:
         words = "; ".join(w for w in (f.metadata["help"], range_words(f)) if w)
         arg = tyro.conf.arg(help=words, help_behavior_hint=f"(default: {_shown(f.default)})", metavar=_metavar(f.type))

@@ -113,6 +113,20 @@ MEANINGS = {
         "Share of real images that lie among generated ones: is everything there?",
         percent=True,
     ),
+    "precision_floor": Meaning(
+        "precision of real against real",
+        "",
+        "",
+        "The same share with real images for samples: what a perfect generator would score.",
+        percent=True,
+    ),
+    "recall_floor": Meaning(
+        "recall of real against real",
+        "",
+        "",
+        "The same share with real images for samples: what a perfect generator would score.",
+        percent=True,
+    ),
     "density": Meaning(
         "density", "", "higher", "Like precision, but outliers count less; about 1 is as dense as real images."
     ),
@@ -143,6 +157,13 @@ MEANINGS = {
         "",
         "higher",
         "How often a classifier reads the label that was asked for.",
+        percent=True,
+    ),
+    "transfer_agreement": Meaning(
+        "transfer agreement",
+        "",
+        "higher",
+        "How often a classifier reads the new label when an image is decoded under a label that is not its own.",
         percent=True,
     ),
     "mean_activation": Meaning("mean activation", "", "", "Mean activity of the code; compare it with its target."),
@@ -221,6 +242,8 @@ def measured(metric: str, value: Any, digits: int = 4) -> str:
         if about.percent and 0 <= value <= 1:
             return f"{100 * value:.1f} %"
         return number(value, digits)
+    if metric == "class_histogram" and isinstance(value, dict):
+        return ", ".join(f"{name}: {100 * share:.3g} %" for name, share in value.items())
     return plain(value)
 
 

@@ -11,33 +11,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentscape.config import ValueRange
-from latentscape.contract import Decodes, Encodes, HasLikelihood, HasPosterior, Model, Reconstructs
+from latentscape.contract import Classifies, Decodes, Encodes, HasLikelihood, HasPosterior, Model, Reconstructs, require
 from latentscape.data import DataSettings, ImageSet, load_data
 from latentscape.data.batches import Gatherer, in_order
-from latentscape.errors import DataError, RunError
+from latentscape.errors import ConfigError, DataError, RunError
 from latentscape.latents import encode
 from latentscape.metrics import latent, reconstruction
 from latentscape.runs import RunFolder
+from latentscape.tasks import classify, judging
+from latentscape.tasks.classify import to_unit
+from latentscape.tasks.training import Console
 
 KNN_TRAIN = 10_000
 """Most training latents that the nearest-neighbour reading uses."""
+
+BOUND_IMAGES, BOUND_BATCH = 1_000, 100
+"""Images that the importance-weighted bound is measured on unless more are asked for; and how many at once."""
+
+_FLOOR = "the same with real images of another part for samples: of the training part, unless that was measured"
 
 PROTOCOL = {
     "mse": "mean over values, then images; at posterior means; images on [0, 1], not clipped",
     "psnr_db": "mean of per-image values; pictures clipped to [0, 1]",
     "ssim": "Wang et al. 2004, Gaussian window 11×11 (smaller on smaller pictures), mean over images",
     "bce": "cross-entropy of grey pixels, mean over pixels, then images; at posterior means",
-    "kl_nats": "KL(q(z|x) ‖ N(0, I)), mean over images",
+    "kl_nats": "KL(q(z|x) ‖ p(z)), mean over images; in closed form where p(z) is N(0, I), else by the ELBO's sample",
     "elbo_nats": "log p(x|z) − KL with one posterior sample per image, seed 0, mean over images",
+    "iwae_nats": "Burda et al. 2016, eq. 8, seed 0; samples per image and images (drawn at random) beside",
     "active_units": "latent dimensions with Var_x(E[z|x]) > 0.01",
+    "mean_activation": "mean over units, then images; each unit's activity on [0, 1]",
     "knn_accuracy": f"5 nearest of up to {KNN_TRAIN:,} training latents, Euclidean",
+    "error_rate": classify.ERROR_RATE,
+    "fid": "Heusel et al. 2017, samples of the prior against as many images of the part measured, in the features of "
+    "the classifier named beside; pictures clipped to [0, 1]; counts beside",
+    "fid_floor": _FLOOR,
+    "precision": "Kynkäänniemi et al. 2019, 3 neighbours: samples in the region of real images; compared as for fid",
+    "precision_floor": _FLOOR,
+    "recall": "Kynkäänniemi et al. 2019, 3 neighbours: real images in the region of samples; compared as for fid",
+    "recall_floor": _FLOOR,
+    "class_histogram": "share of all samples that the classifier reads as each class",
+    "label_agreement": "share of all samples read as the label asked for; labels asked as often as in training",
+    "transfer_agreement": "images encoded with their own label, decoded under every other; share read as asked; up to "
+    f"{judging.TRANSFERS:,} pictures, images drawn at random",
 }
 
 
-def to_unit(x: Tensor, value_range: ValueRange) -> Tensor:
-    """From a model's value range back to [0, 1] pixels (vectors stay as they are)."""
-    return (x + 1) / 2 if value_range == "signed" else x
+def is_own(config: dict[str, Any], data: Any) -> bool:
+    """Whether `data` is what the run was trained on: the same name, or a path to the same place."""
+    known = config["run"]["data"]
+    if not known or not isinstance(data, (str, Path)):
+        return False
+    return str(data) == known or (Path(data).expanduser().exists() and str(Path(data).expanduser().resolve()) == known)
 
 
 def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
@@ -45,14 +69,13 @@ def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
     config = folder.config()
     settings = DataSettings.from_dict(config["data"])
     shape = tuple(config["run"]["shape"])
-    if data is None:
+    if data is None or is_own(config, data):
         if not config["run"]["data"]:
             raise RunError(f"{folder.path} was trained on arrays in memory; say which data to use with --data")
         return load_data(config["run"]["data"], settings)
+    settings = settings.replace(labels="", label_column="", limit=0)  # they belong to the run's own data
     if len(shape) == 3:
         settings = settings.replace(size=f"{shape[1]}x{shape[2]}", mode={1: "grey", 3: "rgb"}.get(shape[0], "auto"))
-    if str(data) != config["run"]["data"]:
-        settings = settings.replace(labels="", label_column="")
     images = load_data(data, settings)
     if images.shape.dims != shape:
         raise DataError(
@@ -72,8 +95,8 @@ def pick_device(model: Model) -> torch.device:
 
 
 @torch.no_grad()
-def evaluate_model(model: Model, images: ImageSet, split: str = "test") -> tuple[dict[str, float], int]:
-    """Every metric of `PROTOCOL` that the model and the data allow, and the number of examples."""
+def evaluate_model(model: Model, images: ImageSet, split: str = "test") -> tuple[dict[str, Any], int]:
+    """Every metric of `PROTOCOL` that the model and the data allow without sampling, and the number of examples."""
     device = pick_device(model)
     model = model.eval().to(device)
     try:
@@ -87,6 +110,9 @@ def evaluate_model(model: Model, images: ImageSet, split: str = "test") -> tuple
         metrics = {name: total / len(source) for name, total in sums.items()}
         if latents:
             metrics |= _latent_metrics(model, images, torch.cat(latents), source.y, device, split)
+        if isinstance(model, Classifies) and images.labels is not None:
+            rate, labelled = classify.error_rate(model, images, split, device)
+            metrics |= {"error_rate": rate} if labelled else {}
     finally:
         model.to("cpu")
     return metrics, len(source)
@@ -107,9 +133,13 @@ def _batch_metrics(model: Model, b: Any, rng: torch.Generator, latents: list[Ten
             if min(model.shape.dims[1:]) >= 3:
                 yield "ssim", reconstruction.ssim(x, xhat)
     if isinstance(model, HasPosterior):
-        yield "kl_nats", latent.kl_nats(model, b.x, b.y)
-        if isinstance(model, HasLikelihood):
-            yield "elbo_nats", latent.elbo_nats(model, b.x, b.y, rng)
+        kl_B, elbo_B = latent.kl_and_elbo_nats(model, b.x, b.y, rng)
+        yield "kl_nats", kl_B
+        if elbo_B is not None:
+            yield "elbo_nats", elbo_B
+    activations: Any = getattr(model, "activations", None)  # of sparse codes
+    if callable(activations):
+        yield "mean_activation", activations(z_BL).float().mean(1)  # type: ignore[attr-defined]
 
 
 def _latent_metrics(
@@ -118,7 +148,7 @@ def _latent_metrics(
     out: dict[str, float] = {}
     if isinstance(model, HasPosterior):
         out["active_units"] = latent.active_units(z_NL)
-    if y_N is not None and images.sizes()["train"] and split != "train" and isinstance(model, Encodes):
+    if y_N is not None and images.sizes()["train"] and split not in ("train", "all") and isinstance(model, Encodes):
         train = Gatherer(images, "train", model.value_range, device)
         z_train, y_train = encode.encode_all(model, in_order(train, 500, KNN_TRAIN))
         assert y_train is not None
@@ -129,31 +159,128 @@ def _latent_metrics(
     return out
 
 
-def evaluate(path: Path | str, *, data: Any = None, split: str = "test", keep: bool = True) -> dict[str, Any]:
-    """Evaluate a run; the answer is kept in the run's metrics.json when it is of the run's own data."""
+@torch.no_grad()
+def _bound(model: Model, name: str, images: ImageSet, split: str, samples: int, most: int) -> tuple[Any, Any]:
+    """The importance-weighted bound on at most so many images (0: all), and what belongs beside it."""
+    encoder = require(model, HasPosterior, name, "so that --importance-samples has nothing to weigh; leave it out")
+    require(model, HasLikelihood, name, "so that --importance-samples has nothing to weigh; leave it out")
+    device = pick_device(model)
+    source = Gatherer(images, split, model.value_range, device)
+    picks = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[: most or None]
+    model.eval().to(device)
+    rng, bound, elbo = torch.Generator(device).manual_seed(0), 0.0, 0.0
+    try:
+        for part in picks.split(BOUND_BATCH):
+            b = source.take(part)
+            bound += float(latent.iwae_nats(encoder, b.x, b.y, samples, rng).sum())
+            elbo_B = latent.kl_and_elbo_nats(encoder, b.x, b.y, rng)[1]
+            assert elbo_B is not None
+            elbo += float(elbo_B.double().sum())
+    finally:
+        model.to("cpu")
+    beside = {"samples": samples, "images": len(picks), "elbo_nats": elbo / len(picks)}
+    return {"iwae_nats": bound / len(picks)}, {"importance": beside}
+
+
+def evaluate(
+    path: Path | str,
+    *,
+    data: Any = None,
+    split: str = "test",
+    keep: bool = True,
+    samples: int = 0,
+    importance_samples: int = 0,
+    importance_images: int = BOUND_IMAGES,
+    classifier: Path | str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Evaluate a run; the answer is kept in the run's metrics.json when it is of the run's own data.
+
+    split: train, valid, test or all. The rest as in `evaluated`. Raises `UserError`.
+    """
     folder = RunFolder(path)
     model = folder.load_model()
     images = load_for(folder, data)
     if not images.sizes().get(split, len(images)):
         there = ", ".join(f"{name} ({n:,})" for name, n in images.sizes().items() if n)
         raise DataError(f"{images.name} has no {split} images; there are {there}")
-    return evaluated(folder, model, images, split, keep=keep and data is None)
+    if model.needs_labels and images.classes != model.classes:
+        raise DataError(
+            f"the model in {folder.path} knows {model.classes} classes, and {images.name} has {images.classes or 'no'} "
+            "labels; give data labelled like the run's own"
+        )
+    return evaluated(
+        folder,
+        model,
+        images,
+        split,
+        keep=keep and (data is None or is_own(folder.config(), data)),
+        samples=samples,
+        importance_samples=importance_samples,
+        importance_images=importance_images,
+        classifier=classifier,
+        console=console,
+    )
 
 
-def evaluated(folder: RunFolder, model: Model, images: ImageSet, split: str, *, keep: bool) -> dict[str, Any]:
-    """The answer of `evaluate` for a model and data at hand."""
-    start = time.monotonic()
+def evaluated(
+    folder: RunFolder,
+    model: Model,
+    images: ImageSet,
+    split: str,
+    *,
+    keep: bool,
+    samples: int = 0,
+    importance_samples: int = 0,
+    importance_images: int = BOUND_IMAGES,
+    classifier: Path | str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """The answer of `evaluate` for a model and data at hand.
+
+    samples: how many to draw and judge, 0: none. importance_samples: of the importance-weighted bound per image, on
+    at most `importance_images` (0: all); 0: no bound. classifier: a run that reads the samples instead of one trained
+    on the data. A metric is a number; `class_histogram` is a dict from class to share.
+    """
+    for name, value in (
+        ("samples", samples),
+        ("importance-samples", importance_samples),
+        ("importance-images", importance_images),
+    ):
+        if value < 0:
+            raise ConfigError(f"--{name} must be at least 0, got {value}")
+    start, name = time.monotonic(), folder.config()["run"]["model"]
+    called = f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
     metrics, n = evaluate_model(model, images, split)
+    beside: dict[str, Any] = {}
+    parts = []
+    if importance_samples:
+        parts.append(_bound(model, called, images, split, importance_samples, importance_images))
+    if samples:
+        parts.append(_judged(model, called, images, split, samples, console=console, classifier=classifier))
+    for more, about in parts:
+        metrics |= more
+        beside |= about
     answer = {
         "run": str(folder.path),
-        "model": folder.config()["run"]["model"],
+        "model": name,
         "data": images.name,
         "split": split,
         "n": n,
+        "of": len(images),
         "metrics": metrics,
+        **beside,
         "protocol": {k: PROTOCOL[k] for k in metrics},
         "seconds": round(time.monotonic() - start, 2),
     }
     if keep:
         folder.write_metrics(answer)
     return answer
+
+
+def _judged(model: Model, name: str, images: ImageSet, split: str, samples: int, **rest: Any) -> tuple[Any, Any]:
+    device = pick_device(model)
+    try:
+        return judging.judge(model.eval().to(device), name, images, split, samples, device, **rest)
+    finally:
+        model.to("cpu")
