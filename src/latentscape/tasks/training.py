@@ -397,7 +397,7 @@ def _processor(device: torch.device) -> str:
 
 
 def _revision(package: Path) -> str:
-    """The git revision of the package's own checkout; one that merely surrounds an installed copy says nothing of it."""
+    """The git revision of the package's own checkout; one that only surrounds an installed copy says nothing of it."""
     try:
         top = _git(package, "rev-parse", "--show-toplevel")
         own = package.resolve() == Path(top).resolve() / "src" / "latentscape"

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from latentscape.config import LARGEST_SEED, DataShape
 from latentscape.contract import Decodes, Reconstructs
-from latentscape.data.batches import Gatherer, in_order
-from latentscape.errors import ConfigError
+from latentscape.errors import ConfigError, DataError
 from latentscape.latents import encode
 from latentscape.metrics import reconstruction
 from latentscape.pictures import files, sheets
@@ -30,10 +30,15 @@ def sample(
     seed: int = 0,
     prior: str = "auto",
     temperature: float = 1.0,
+    label: str | int | None = None,
     out: Path | str | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Decode n draws of a prior into a file; says how many, from where and to where."""
+    """Decode n draws of a prior into a file; says how many, from where and to where.
+
+    label: what a model that reads labels decodes under, a class's name or its number from 0; None: all classes in
+    turn. A model that reads none refuses one (`AbilityError`).
+    """
     if n < 1:
         raise ConfigError(f"--n must be at least 1, got {n}")
     if not 0 <= temperature < math.inf:
@@ -50,12 +55,33 @@ def sample(
     if temperature != 1:
         center = z_NL.new_zeros(z_NL.shape[1]) if showing.has_own_prior(model, prior) else z_NL.mean(0)
         z_NL = center + temperature * (z_NL - center)
-    x = encode.decode_all(decoder, z_NL)
+    y_N, under = _labels(stage, label, n)
+    x = encode.decode_all(decoder, z_NL, y_N)
     target = Path(out) if out else folder.pictures_path / "samples.png"
-    _write(
-        target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", f"{n} latents from {source}, seed {seed}, decoded."
-    )
-    return {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
+    caption = f"{n} latents from {source}, seed {seed}, decoded{under and f' under {under}'}."
+    _write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", caption)
+    answer = {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
+    return answer | ({"label": under} if under else {})
+
+
+def _labels(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tensor | None, str]:
+    """Labels to decode n codes under, and what they are in words; None and nothing for a model that reads none."""
+    if label is None or label == "":
+        under = "each class in turn" if stage.model.needs_labels else ""
+        return stage.cycle(n, most=stage.model.classes), under
+    stage.need_labels()
+    names = list(stage.folder.data().get("labels", {}))
+    if str(label) in names:
+        number = names.index(str(label))
+    elif str(label).isdecimal() and int(label) < stage.model.classes:
+        number = int(label)
+    else:
+        listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        raise ConfigError(
+            f"--label must be a class of the training data ({listed}) or its number, "
+            f"0 to {stage.model.classes - 1}; got {label!r}"
+        )
+    return torch.full((n,), number), f"label {names[number] if number < len(names) else number}"
 
 
 def _write(target: Path, x: Any, stage: showing.Stage, shape: DataShape, title: str, caption: str) -> None:
@@ -89,7 +115,10 @@ def reconstruct(
     out: Path | str | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Reconstruct images of a set into a file; says where, and the error of each."""
+    """Reconstruct n examples of a set (0: all) into a file; says where, and the error of each.
+
+    They are the first ones, or n evenly spaced where the set is sorted by class.
+    """
     if n < 0:
         raise ConfigError(f"--n must be at least 0, got {n}")
     folder = RunFolder(path)
@@ -97,13 +126,17 @@ def reconstruct(
     images = load_for(folder, data)
     stage = showing.Stage(folder, model, images, command)
     able = stage.need(Reconstructs, "`sample` shows what it makes")
-    source = Gatherer(images, "all" if data is not None else split, model.value_range, "cpu")
+    split = "all" if data is not None else split
+    if model.needs_labels:
+        stage.labelled(split)
     originals, answers = [], []
     with torch.no_grad():
-        for b in in_order(source, 250, n):
+        for b in stage.batches(n or len(images.indices(split)), split):
             originals.append(b.x)
             answers.append(able.reconstruct(b.x, b.y))
     x, xhat = torch.cat(originals), torch.cat(answers)
+    if not len(x):
+        raise DataError(f"no example of {images.name} has a label, and {stage.name} reads them; give a set with labels")
     errors = reconstruction.mse(to_unit(x, model.value_range), to_unit(xhat, model.value_range)).tolist()
     target = Path(out) if out else folder.pictures_path / "reconstructed.png"
     caption = f"{len(x)} images and what the model gives back; mean squared error {sum(errors) / len(errors):.5f}."
