@@ -169,6 +169,16 @@ def test_learned_noise_begins_at_the_setting_and_reaches_the_data_s(shape: tuple
     assert typical_noise(model, draws["eps"]) == pytest.approx(0.07, rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("shape", "output", "squashed"), [(IMAGE, "auto", True), (IMAGE, "linear", False), (VECTOR, "sigmoid", True)]
+)
+def test_a_gaussian_s_mean_is_squashed_as_set(shape: tuple[int, ...], output: str, squashed: bool) -> None:
+    model = make(shape, likelihood="gaussian", output=output).eval()
+    z_BL = torch.randn(4, 3)
+    raw_BX = model.decoder(z_BL)
+    torch.testing.assert_close(model.decode(z_BL), torch.sigmoid(raw_BX) if squashed else raw_BX)
+
+
 def test_the_continuous_bernoulli_decodes_to_its_mean() -> None:
     model = make(IMAGE, likelihood="continuous-bernoulli").eval()
     z_BL = torch.randn(4, 3)

@@ -27,6 +27,9 @@ class LikelihoodSettings(Settings):
     learn_noise: Literal["no", "shared", "per-value"] = setting(
         "no", "gaussian: σ fixed; one learned for all values (σ-VAE); or given by the decoder for every value"
     )
+    output: Literal["auto", "sigmoid", "linear"] = setting(
+        "auto", "gaussian: what makes the mean of the decoder's output; auto: sigmoid for images"
+    )
 
 
 class Likelihood(nn.Module):
@@ -41,6 +44,7 @@ class Likelihood(nn.Module):
         self.kind = auto if settings.likelihood == "auto" else settings.likelihood
         likelihood.check_pixels(self.kind != "gaussian", shape.is_image)
         self.shape, self.std = shape, settings.noise_std
+        self.squashed = settings.output == "sigmoid" or (settings.output == "auto" and shape.is_image)
         self.learned = settings.learn_noise if self.kind == "gaussian" else "no"
         if self.learned == "shared":
             self.log_std = nn.Parameter(torch.tensor(math.log(self.std)))
@@ -63,11 +67,13 @@ class Likelihood(nn.Module):
         return out_BX, math.log(self.std)
 
     def mean(self, out_BX: Tensor) -> Tensor:
-        """E[x|z] from decoder output, in [0, 1] for images."""
+        """E[x|z] from decoder output, in [0, 1] for images unless a Gaussian's output is set linear."""
+        if self.kind == "bernoulli":
+            return torch.sigmoid(out_BX)
         if self.kind == "continuous-bernoulli":
             return likelihood.continuous_bernoulli_mean(out_BX)
         raw_BX, _ = self.split(out_BX)
-        return torch.sigmoid(raw_BX) if self.shape.is_image else raw_BX
+        return torch.sigmoid(raw_BX) if self.squashed else raw_BX
 
     def nll(self, out_BX: Tensor, x_BX: Tensor) -> Tensor:
         """−log p(x|z) in nats per example, B."""
