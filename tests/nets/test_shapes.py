@@ -243,3 +243,46 @@ def test_more_components_than_values_are_refused_when_built() -> None:
     config = models.model_class("pca").Config(latent_dim=65)
     with pytest.raises(ConfigError, match="--latent-dim must be at most 64"):
         models.build("pca", DataShape((1, 8, 8)), config)
+
+
+@few
+@given(
+    channels=st.integers(1, 3),
+    height=st.integers(2, 30),
+    width=st.integers(2, 30),
+    depth=st.integers(0, 2),
+    per_place=st.integers(1, 3),
+)
+def test_grid_nets_lay_the_code_on_places(channels: int, height: int, width: int, depth: int, per_place: int) -> None:
+    if depth != 1 and max(height, width) == 2:
+        return  # two halvings of two pixels are refused
+    shape, net = DataShape((channels, height, width)), NetSettings(net="grid", width=2, depth=depth)
+    h, w = conv.grid_size(shape, depth or build.GRID_DEPTH)
+    assert build.grid(shape, per_place * h * w, net) == (per_place, h, w)
+    z_BL, x_BCHW = round_trip(shape, per_place * h * w, net)
+    assert z_BL.shape == (2, per_place * h * w)
+    assert x_BCHW.shape == (2, channels, height, width)
+
+
+def test_grid_codes_must_divide_among_their_places() -> None:
+    shape, net = DataShape((1, 28, 28)), NetSettings(net="grid")
+    assert build.grid(shape, 784, net) == (16, 7, 7)
+    with pytest.raises(ConfigError, match="must be a multiple of 49, got 100"):
+        build.encoder(shape, 100, net)
+    with pytest.raises(ConfigError, match="gives a grid of features and no vector"):
+        build.trunk(shape, net)
+    with pytest.raises(ConfigError, match="needs images"):
+        build.encoder(DataShape((5,)), 4, net)
+
+
+def test_a_grid_code_keeps_its_place() -> None:
+    """What changes in one corner of the picture changes the code there and not in the opposite corner."""
+    torch.manual_seed(0)
+    shape, net = DataShape((1, 64, 64)), NetSettings(net="grid", width=8, norm="none")
+    encoder = build.encoder(shape, 2 * 256, net)
+    x = torch.rand(1, 1, 64, 64)
+    other = x.clone()
+    other[..., :4, :4] = 1 - other[..., :4, :4]
+    moved = (encoder(x) - encoder(other)).view(2, 16, 16).abs().amax(0)
+    assert moved[0, 0] > 0
+    assert (moved[10:, 10:] == 0).all()
