@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from pathlib import Path
@@ -222,6 +223,17 @@ def test_pictures_come_with_their_words_in_their_order(folder: RunFolder) -> Non
     (folder.pictures_path / "captions.json").write_text(json.dumps(words))
     found = [(p.name, w) for p, w in folder.pictures()]
     assert found == [("b.png", {"title": "B"}), ("a.png", {"title": "A"}), ("c.gif", {})]
+
+
+def test_numbers_that_json_cannot_say_are_kept_in_files_that_are_json(folder: RunFolder) -> None:
+    """A held-out loss may be infinite; other programs read the log too."""
+    terms = {"a": math.inf, "b": -math.inf, "c": 1.5}
+    folder.append({"kind": "held_out", "step": 1, "terms": terms})
+    folder.write_metrics({"metrics": terms})
+    assert folder.log() == [{"kind": "held_out", "step": 1, "terms": terms}]
+    assert folder.metrics() == {"metrics": terms}
+    for name in ("log.jsonl", "metrics.json"):
+        json.loads((folder.path / name).read_text(), parse_constant=pytest.fail)
 
 
 def test_metrics_are_kept(folder: RunFolder) -> None:

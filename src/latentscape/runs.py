@@ -31,7 +31,15 @@ from latentscape import models
 from latentscape.config import DataShape
 from latentscape.contract import Model
 from latentscape.errors import ConfigError, RunError
-from latentscape.training.checkpoint import CheckpointFolder, explain, load_state, save_state, write_atomically
+from latentscape.training.checkpoint import (
+    CheckpointFolder,
+    explain,
+    from_json,
+    load_state,
+    save_state,
+    to_json,
+    write_atomically,
+)
 
 
 class RunFolder:
@@ -161,7 +169,7 @@ class RunFolder:
         records: list[dict[str, Any]] = []
         for line in self._text("log.jsonl").splitlines():
             try:
-                record = json.loads(line)
+                record = from_json(line)
             except json.JSONDecodeError:
                 continue
             if record.get("kind") == "resumed":
@@ -176,7 +184,7 @@ class RunFolder:
             torn = not self._appended and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
             self._appended = True
             with open(path, "a", encoding="utf-8") as f:
-                f.write(("\n" if torn else "") + json.dumps(record) + "\n")
+                f.write(("\n" if torn else "") + to_json(record) + "\n")
         except OSError as error:
             raise explain(error, path) from error
 
@@ -242,7 +250,7 @@ class RunFolder:
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads(self._text(name) or "{}")
+            return from_json(self._text(name) or "{}")
         except json.JSONDecodeError as error:
             raise RunError(f"{self.path / name} is damaged ({error}); remove it, and it is written again") from error
 
@@ -322,7 +330,7 @@ def _write_config(path: Path, config: dict[str, Any]) -> None:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    return (to_json(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _without_none(value: Any) -> Any:

@@ -53,6 +53,29 @@ def test_curves_lie_on_their_curves():
     assert torch.equal(load_data("curves").x, data.x)
 
 
+def test_curves_are_those_of_the_specification():
+    """What is left when the evenly spaced curves are taken away is Gaussian noise of σ = 0.06."""
+    data = load_data("curves")
+    assert data.labels is not None
+    assert data.labels.tolist() == [0] * 2000 + [1] * 2000
+    t = torch.linspace(-2.2, 2.2, 2000, dtype=torch.float64)
+    turn = torch.arange(2000, dtype=torch.float64) * 2 * torch.pi / 2000
+    sine = torch.stack([t, t.sin()], 1)
+    circle = torch.stack([1.5 + 0.5 * turn.cos(), -0.5 + 0.5 * turn.sin()], 1)
+    noise = data.x.double() - torch.cat([sine, circle])
+    assert noise.mean(0).abs().max() < 4 * 0.06 / 4000**0.5
+    assert noise.std(0) == pytest.approx(0.06, rel=4 / (2 * 4000) ** 0.5)
+    assert (noise**4).mean() / (noise**2).mean() ** 2 == pytest.approx(3, abs=0.25)
+    assert abs(torch.corrcoef(noise.T)[0, 1]) < 4 / 4000**0.5
+
+
+def test_the_test_points_of_curves_lie_everywhere_on_both():
+    test = load_data("curves").split == 2
+    share = test.double().view(8, 500).mean(1)  # eight stretches, four of each curve
+    assert share.sub(0.25).abs().max() < 4 * (0.25 * 0.75 / 500) ** 0.5
+    assert len(set(test.view(-1, 4).sum(1).tolist())) == 5  # not every fourth point
+
+
 def test_curves_can_hold_out_a_validation_part():
     sizes = load_data("curves", DataSettings(valid_fraction=0.2)).sizes()
     assert sizes["test"] == 1000
@@ -75,6 +98,29 @@ def test_shapes_show_their_factors():
     side = 1.6 * data.attributes[:, 1]
     assert (area / 255 / side**2 - 1)[square].abs().max() < 0.05
     assert data.x.flatten(1).amax(1).min() > 200  # every picture shows something at full strength
+
+
+def test_the_factors_of_shapes_are_drawn_evenly_and_independently():
+    """What scores of disentanglement take for granted."""
+    factors = load_data("shapes").attributes
+    assert factors is not None
+    lows, highs = torch.tensor([0, 5, 0, -5, -5, 0.0]), torch.tensor([2, 10, 90, 5, 5, 0.8])
+    assert (factors.amin(0) - lows).abs().max() < 0.01 * (highs - lows).max()
+    assert (factors.amax(0) - highs).abs().max() < 0.01 * (highs - lows).max()
+    assert torch.bincount(factors[:, 0].long()).sub(10_000 / 3).abs().max() < 4 * (10_000 * 2 / 9) ** 0.5
+    for column in factors[:, 1:].T:
+        counts = torch.histc((column - column.min()) / (column.max() - column.min()), 10, 0, 1)
+        assert counts.sub(1000).abs().max() < 4.5 * 900**0.5
+    assert (torch.corrcoef(factors.T) - torch.eye(6)).abs().max() < 4 / 10_000**0.5
+
+
+def test_each_factor_of_shapes_shows():
+    """Changed alone over its range, a factor changes the picture."""
+    base = np.array([[0, 7.5, 20, 0, 0, 0.4]])
+    for factor, other in enumerate([1, 9, 60, 4, 4, 0.7]):
+        changed = base.copy()
+        changed[0, factor] = other
+        assert np.abs(draw(base).astype(int) - draw(changed)).max() > 100, factor
 
 
 def test_shapes_turn_by_their_rotation():

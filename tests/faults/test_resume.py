@@ -259,6 +259,6 @@ def test_the_state_of_a_checkpoint_is_json_and_comes_back(schedule: str, tmp_pat
 
 
 def test_numbers_that_json_cannot_say_come_back_from_any_depth(tmp_path: Path) -> None:
-    state = {"a": [math.inf, {"b": (-math.inf, 1.5)}], "float": 2, "c": {"d": None, "e": True}}
+    state = {"a": [math.inf, {"b": (-math.inf, 1.5)}], "float": 2, "c": {"d": None, "e": True}, "f": {"float": "x"}}
     checkpoint.save_state(tmp_path / "c.safetensors", {"w": torch.zeros(1)}, state)
     assert checkpoint.load_state(tmp_path / "c.safetensors")[1] == {**state, "a": [math.inf, {"b": [-math.inf, 1.5]}]}

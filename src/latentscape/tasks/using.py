@@ -67,8 +67,8 @@ def sample(
 def _labels(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tensor | None, str]:
     """Labels to decode n codes under, and what they are in words; None and nothing for a model that reads none."""
     if label is None or label == "":
-        under = "each class in turn" if stage.model.needs_labels else ""
-        return stage.cycle(n, most=stage.model.classes), under
+        in_turn = stage.model.needs_labels
+        return (torch.arange(n) % stage.model.classes, "each class in turn") if in_turn else (None, "")
     stage.need_labels()
     names = list(stage.folder.data().get("labels", {}))
     if str(label) in names:

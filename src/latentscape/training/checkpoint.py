@@ -66,8 +66,20 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     return sha.hexdigest()
 
 
+_NO_JSON = [{"float": word} for word in ("inf", "-inf", "nan")]
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """JSON, which has no infinity and no NaN: such a number becomes {"float": "inf"}. `options`: of `json.dumps`."""
+    return json.dumps(_as_json(value), allow_nan=False, **options)
+
+
+def from_json(text: str) -> Any:
+    """Read what `to_json` wrote. Raises `json.JSONDecodeError`."""
+    return json.loads(text, object_hook=_number)
+
+
 def _as_json(value: Any) -> Any:
-    """JSON has no infinity and no NaN: such a number is written as {"float": "inf"}, and `_number` reads it back."""
     if isinstance(value, Mapping):
         return {k: _as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -76,13 +88,13 @@ def _as_json(value: Any) -> Any:
 
 
 def _number(table: dict[str, Any]) -> Any:
-    return float(table["float"]) if list(table) == ["float"] else table
+    return float(table["float"]) if table in _NO_JSON else table
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON state into one file, atomically."""
     plain = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
-    text = json.dumps(_as_json(state), allow_nan=False)
+    text = to_json(state)
     write_atomically(path, save(plain, {"state": text, "sha256": _digest(plain, text)}))
 
 
@@ -92,7 +104,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as f:
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
             header = f.metadata() or {}
-        state = json.loads(header["state"], object_hook=_number)
+        state = from_json(header["state"])
     except FileNotFoundError as error:
         raise RunError(f"{path} is not there") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
