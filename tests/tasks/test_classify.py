@@ -57,7 +57,7 @@ def test_it_is_trained_once_measured_and_found_again(shape: tuple[int, ...], mon
         first = classify.reader_run(images, console=heard)
     assert first.path.is_relative_to(cache_root() / "classifiers")
     assert heard.said[0].startswith("Training a classifier that reads striped, once, in ")
-    card = classify.card(first)
+    card = classify.card(first, images, "test")
     assert card["split"] == "test"
     assert card["n"] == 60
     assert card["accuracy"] > 0.9
@@ -109,7 +109,7 @@ def test_a_half_trained_one_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> 
     folder = classify.reader_run(images, console=heard)
     assert heard.said[0].startswith("Going on with the classifier that reads striped")
     assert steps == 30
-    assert classify.card(folder)["n"] == 60
+    assert classify.card(folder, images, "test")["n"] == 60
     assert folder.log()[-1]["step"] == 30
 
 
@@ -118,7 +118,7 @@ def test_one_killed_before_it_was_measured_is_measured() -> None:
     folder = classify.reader_run(images)
     kept = (folder.path / "metrics.json").read_bytes()
     (folder.path / "metrics.json").unlink()
-    again = classify.card(classify.reader_run(images))
+    again = classify.card(classify.reader_run(images), images, "train")
     assert again["accuracy"] == 1 - (folder.metrics() or {})["metrics"]["error_rate"]
     assert (folder.path / "metrics.json").stat().st_size == pytest.approx(len(kept), abs=4)
 
@@ -129,7 +129,7 @@ def test_one_killed_while_its_folder_was_made_is_made_anew() -> None:
     (path / "checkpoints").mkdir(parents=True)
     (path / "command.txt").write_text("half")
     (path / ".lock").touch()
-    assert classify.card(classify.reader_run(images))["n"] == 60
+    assert classify.card(classify.reader_run(images), images, "train")["n"] == 60
 
 
 def _train(barrier: Any, answers: Any) -> None:
@@ -138,7 +138,9 @@ def _train(barrier: Any, answers: Any) -> None:
     barrier.wait()
     classify.STEPS, classify.EPOCHS = 30, 40
     folder = classify.reader_run(striped(), console=heard)
-    answers.put((str(folder.path), classify.card(folder)["accuracy"], heard.said[0] if heard.said else ""))
+    answers.put(
+        (str(folder.path), classify.card(folder, striped(), "test")["accuracy"], heard.said[0] if heard.said else "")
+    )
 
 
 def test_two_processes_train_it_once() -> None:
@@ -187,8 +189,12 @@ def test_a_user_s_own_is_taken_as_it_is(tmp_path: Path) -> None:
     run = own(tmp_path, striped(), width=3)
     reader = classify.reader(striped(seed=5), classifier=run)
     assert reader.config.width == 3
-    assert classify.card(RunFolder(run)) == {"run": str(run), "accuracy": None, "split": None, "n": None}
+    rate, n = classify.error_rate(reader, striped(seed=5), "test")
+    assert n == 60
+    expected = {"run": str(run), "accuracy": 1 - rate, "split": "test", "n": n}
+    assert classify.card(RunFolder(run), striped(seed=5), "test") == expected
     unlabelled = striped(labels=None)
+    assert classify.card(RunFolder(run), unlabelled, "test") == expected | {"accuracy": None, "n": 0}
     assert classify.reader(unlabelled, classifier=run).classes == 3
     assert classify.label_names(RunFolder(run)) == ("a", "b", "c")
     assert not (cache_root() / "classifiers").exists()

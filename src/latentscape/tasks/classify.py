@@ -95,12 +95,17 @@ def reader_run(images: ImageSet, *, console: Console | None = None, classifier: 
         return _made(path, images, settings, console)
 
 
-def card(folder: RunFolder) -> dict[str, Any]:
-    """Which classifier read, and how well it does: run, accuracy, split, n (of its own last evaluation, if any)."""
+def card(folder: RunFolder, images: ImageSet, split: str) -> dict[str, Any]:
+    """Which classifier read, and how well it does: run, accuracy, split, n.
+
+    The accuracy is that of the classifier's own last evaluation; without one, it is measured on the split of `images`.
+    It is None where those have no labels.
+    """
     kept = folder.metrics() or {}
-    error = kept.get("metrics", {}).get("error_rate")
-    accuracy = None if error is None else 1 - error
-    return {"run": str(folder.path), "accuracy": accuracy, "split": kept.get("split"), "n": kept.get("n")}
+    rate, n, part = kept.get("metrics", {}).get("error_rate"), kept.get("n", 0), kept.get("split")
+    if rate is None:
+        (rate, n), part = error_rate(folder.load_model(), images, split), split
+    return {"run": str(folder.path), "accuracy": 1 - rate if n else None, "split": part, "n": n}
 
 
 def label_names(folder: RunFolder) -> tuple[str, ...]:

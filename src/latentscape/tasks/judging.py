@@ -88,7 +88,10 @@ def judge(
         metrics["label_agreement"] = float((fakes.classes == y_N.cpu()).double().mean())
         if isinstance(model, Reconstructs) and model.classes > 1:
             metrics |= _transfers(model, read, images, split, device)
-    about = {"samples": {"drawn": samples, "compared": n, "prior": prior}, "classifier": classify.card(folder)}
+    about = {
+        "samples": {"drawn": samples, "compared": n, "prior": prior},
+        "classifier": classify.card(folder, images, split),
+    }
     return metrics, about
 
 
@@ -168,6 +171,8 @@ def _transfers(model: Any, read: Reader, images: ImageSet, split: str, device: t
     labelled = torch.nonzero(source.y.cpu() >= 0).flatten()
     order = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(0))
     picks = labelled[order[: max(1, TRANSFERS // (model.classes - 1))]]
+    if not len(picks):
+        return {}
     right = count = 0
     for part in picks.split(max(1, BATCH // (model.classes - 1))):
         batch = source.take(part)
@@ -177,4 +182,4 @@ def _transfers(model: Any, read: Reader, images: ImageSet, split: str, device: t
         made = read.read(_decoded(model, z_BL.repeat_interleave(model.classes - 1, 0), asked_N))
         right += int((made.classes == asked_N.cpu()).sum())
         count += len(asked_N)
-    return {"transfer_agreement": right / count} if count else {}
+    return {"transfer_agreement": right / count}
