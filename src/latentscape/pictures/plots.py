@@ -113,8 +113,11 @@ def small_scatters(
             axes.scatter(*z[y == k].T, s=size, linewidths=0, **_look(int(np.searchsorted(classes, k))))
         _dress(axes, "all" if k is None else _class_name(k, names), xlabel, ylabel)
         _same_view(axes, z)
-    for axes in panels[: len(classes) + 1]:
+    for i, axes in enumerate(panels[: len(classes) + 1]):
         axes.label_outer()
+        if i + columns > len(classes):  # the lowest of its column, though not in the last line
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(xlabel)
     return _picture(figure)
 
 
@@ -140,6 +143,8 @@ def curves(
     if logy and any(np.nanmax(np.asarray(y, np.float64), initial=0) > 0 for _, y in series.values()):
         axes.set_yscale("log")
         _plain_log_ticks(axes)
+    if all((np.rint(x) == x).all() for x in (np.asarray(x_N, np.float64) for x_N, _ in series.values())):
+        axes.locator_params(axis="x", integer=True)
     if len(series) > 1:
         beside = len(series) > 4
         place = "outside right upper" if beside else "outside lower center"

@@ -36,6 +36,7 @@ def samples(stage: Stage, n: int = 64, seed: int = 0, prior: str = "auto") -> Dr
     """New pictures decoded from draws of a prior; of a conditional model, one class per column."""
     stage.need_images()
     stage.need(Decodes, "it cannot make pictures from latents")
+    n = stage.whole_rounds(n)
     z_NL, source = prior_codes(stage, n, seed, prior)
     caption = f"{n} latents drawn from {source} (seed {seed}), decoded"
     y_N = stage.cycle(n)

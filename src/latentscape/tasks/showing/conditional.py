@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from latentscape.contract import HasPosterior, Reconstructs
+from latentscape.contract import Decodes, HasPosterior, Reconstructs
 from latentscape.errors import ConfigError
 from latentscape.latents import walks
 from latentscape.numerics import gaussian
 from latentscape.pictures import plots, sheets
 from latentscape.tasks.showing.latent import plane_of
 from latentscape.tasks.showing.registry import Drawing, picture
-from latentscape.tasks.showing.stage import MAP_POINTS, Stage
+from latentscape.tasks.showing.stage import MAP_POINTS, MOST_CLASSES, Stage
 
-MOST_CLASSES = 20
-"""Most classes that get a panel or a column of their own."""
-
-PANEL = 560
-"""Most pixels of a class's panel (20 digits of 28 pixels)."""
+PANEL = 420
+"""Most pixels of a class's panel."""
 
 
 @picture
@@ -37,20 +35,28 @@ def class_maps(stage: Stage, n: int = MAP_POINTS) -> Drawing:
     )
 
 
+def _plane(stage: Stage) -> tuple[Tensor, tuple[int, int]]:
+    """The latents' mean and the two coordinates to decode; for L = 2 nothing needs to be encoded for that."""
+    if stage.need(Decodes).latent_dim == 2:
+        return torch.zeros(2), (0, 1)
+    z_NL, _ = stage.latents(MAP_POINTS)
+    return z_NL.mean(0), walks.most_varying(z_NL)
+
+
 @picture
 def class_grids(stage: Stage, steps: int = 20, low: float = -2.0, high: float = 2.0) -> Drawing:
     """The latent plane over [low, high]² decoded under every label, one panel each."""
     stage.need_images()
     stage.need_labels()
-    z_NL, _ = stage.latents(MAP_POINTS)
-    dims, names = walks.most_varying(z_NL), [stage.class_name(k) for k in range(min(stage.model.classes, MOST_CLASSES))]
-    codes = walks.lattice(z_NL.mean(0), dims, low, high, steps)
+    center_L, dims = _plane(stage)
+    names = [stage.class_name(k) for k in range(stage.shown_classes)]
+    codes = walks.lattice(center_L, dims, low, high, steps)
     panels = [
         sheets.fitted(sheets.sheet(stage.decode(codes, stage.as_label(k, len(codes))), steps, gap=0, scale=1), PANEL)
         for k in range(len(names))
     ]
     return Drawing(
-        sheets.panels(panels, names, columns=min(4, len(panels))),
+        sheets.panels(panels, names, columns=5),
         "Decoded plane by class",
         f"Latent coordinates {dims[0] + 1} (to the right) and {dims[1] + 1} (upwards) over [{low:g}, {high:g}]² in "
         f"{steps}×{steps} steps, decoded under each of {len(names)} labels.",
@@ -62,10 +68,9 @@ def class_grid(stage: Stage, label: int = 0, steps: int = 20, low: float = -2.0,
     """The latent plane over [low, high]² decoded under one label."""
     stage.need_images()
     stage.need_labels()
-    z_NL, _ = stage.latents(MAP_POINTS)
-    dims, y = walks.most_varying(z_NL), stage.as_label(label, steps * steps)
+    (center_L, dims), y = _plane(stage), stage.as_label(label, steps * steps)
     return Drawing(
-        plane_of(stage, z_NL.mean(0), dims, low, high, steps, y),
+        plane_of(stage, center_L, dims, low, high, steps, y),
         f"Decoded plane of class {stage.class_name(label)}",
         f"Latent coordinates {dims[0] + 1} and {dims[1] + 1} over [{low:g}, {high:g}]² in {steps}×{steps} steps, "
         f"decoded as {stage.class_name(label)}.",
@@ -78,7 +83,7 @@ def transfer(stage: Stage, n: int = 10) -> Drawing:
     stage.need_images()
     stage.need_labels()
     model, batch = stage.need(Reconstructs), stage.examples(n)
-    classes = min(stage.model.classes, MOST_CLASSES)
+    classes = stage.shown_classes
     with torch.no_grad():
         z_NL = model.encode(batch.x, batch.y)
     pairs = z_NL.repeat_interleave(classes, 0), torch.arange(classes).repeat(len(z_NL))

@@ -52,7 +52,7 @@ def codes(stage: Stage, n: int = 10) -> Drawing:
     with torch.no_grad():
         all_codes = torch.cat([read(b.x).flatten() for b in stage.batches(MAP_POINTS)])
         maps, xhat = read(batch.x), model.reconstruct(batch.x, batch.y)
-    size = int(getattr(stage.model, "codebook_size", int(all_codes.max()) + 1))
+    size = int(getattr(stage.model.config, "codebook_size", int(all_codes.max()) + 1))
     share = torch.bincount(all_codes, minlength=size).double() / len(all_codes)
     perplexity = float(torch.exp(-torch.xlogy(share, share).sum()))
     used = int((share > 0).sum())

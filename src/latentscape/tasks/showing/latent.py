@@ -69,8 +69,10 @@ def jacobian_spectrum(stage: Stage, n: int = 64) -> Drawing:
     mean = values.mean(0)
     strong = int((mean > 0.1 * mean[0]).sum())
     norm = values.square().sum(1).mean()
+    # What is smaller is rounding: an encoder with a narrow layer has a Jacobian of that rank.
+    shown = torch.where(mean > 1e-5 * mean[0], mean, torch.nan)
     picture_ = plots.curves(
-        {"mean singular value": (np.arange(1, len(mean) + 1), mean.numpy())},
+        {"mean singular value": (np.arange(1, len(mean) + 1), shown.numpy())},
         xlabel="singular value, from the largest",
         ylabel="mean of ∂z/∂x",
         logy=True,

@@ -11,7 +11,7 @@ from torch import Tensor
 from latentscape import models
 from latentscape.contract import Reconstructs
 from latentscape.data.batches import Gatherer
-from latentscape.errors import ConfigError
+from latentscape.errors import ConfigError, DataError
 from latentscape.metrics import reconstruction
 from latentscape.models import pca
 from latentscape.numerics import noise as corruption
@@ -24,6 +24,10 @@ PCA_IMAGES = 10_000
 
 PCA_VALUES = 20_000_000
 """Most values of those images together; large pictures give fewer of them."""
+
+
+HIDES = 0.1
+"""Mean brightness that a lost region must have had for its image to count."""
 
 
 @dataclass
@@ -84,8 +88,19 @@ def _compare(stage: Stage, n: int, corrupted: str, corrupt: Callable[[Tensor], t
             answers |= {name: rival.reconstruct(bad) for name, rival in rivals.items()}
             if lost is not None:
                 answers = {name: torch.where(lost, x, bad) for name, x in answers.items()}
-            rows.add(clean, {corrupted: bad, **answers})
+            keep = _hides_something(clean, lost)
+            rows.add(clean[keep], {name: x[keep] for name, x in {corrupted: bad, **answers}.items()})
+    if not rows.count:
+        raise DataError(f"no square hides anything of {stage.images.name}'s images; give a larger side")
     return rows
+
+
+def _hides_something(clean: Tensor, lost: Tensor | None) -> Tensor:
+    """Which images count, B bool: those whose lost pixels are not black anyway, since to lose these costs nothing."""
+    if lost is None:
+        return torch.ones(len(clean), dtype=torch.bool)
+    hidden = torch.where(lost, clean, 0.0).flatten(1).sum(1)
+    return hidden >= HIDES * lost.flatten(1).sum(1) * clean.shape[1]
 
 
 @picture
@@ -143,5 +158,6 @@ def inpaint(stage: Stage, n: int = 10, side: int = 0, seed: int = 0) -> Drawing:
         rows.picture(),
         "Masked regions filled in",
         f"A square of {side}×{side} pixels set to 0, the image encoded and decoded, and the answer's square put in its "
-        f"place. Whole images against the clean ones, over {stage.said(MAP_POINTS)}: {rows.told()}.",
+        f"place. Whole images against the clean ones, over the {rows.count:,} of {stage.said(MAP_POINTS)} whose square "
+        f"has a mean brightness of at least {HIDES:g}: {rows.told()}.",
     )

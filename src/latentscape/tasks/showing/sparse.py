@@ -14,12 +14,10 @@ from latentscape.errors import ConfigError
 from latentscape.numerics import sparsity
 from latentscape.pictures import plots
 from latentscape.tasks.showing.registry import Drawing, picture
-from latentscape.tasks.showing.stage import MAP_POINTS, Stage
+from latentscape.tasks.showing.stage import MAP_POINTS, MOST_CLASSES, Stage
 
 NEARLY_DEAD = 0.01
 """A unit whose mean activation over the split is below this is nearly dead."""
-
-MOST_PANELS = 20
 
 
 def _activations(stage: Stage, n: int) -> tuple[Tensor, Tensor | None]:
@@ -45,7 +43,7 @@ def activations_by_class(stage: Stage, n: int = 10_000, high: float = 0.5) -> Dr
     """Mean activation of every unit, one map per class, all on the scale 0 … high."""
     a_NL, _ = _activations(stage, n)
     y_N = stage.labelled()[stage.picks(n)]
-    classes = [k for k in y_N.unique().tolist() if k >= 0][:MOST_PANELS]
+    classes = [k for k in y_N.unique().tolist() if k >= 0][:MOST_CLASSES]
     means = [a_NL[y_N == k].mean(0) for k in classes]
     pixels = plots.heatmaps(
         np.stack([near_square(m) for m in means]),

@@ -21,6 +21,9 @@ from latentscape.tasks.evaluating import to_unit
 MAP_POINTS = 5_000
 """Most examples of a map, a histogram or a mean error."""
 
+MOST_CLASSES = 20
+"""Most classes that get a panel or a column of their own."""
+
 PRIOR_FIT = 10_000
 """Training latents a prior is fitted to."""
 
@@ -126,9 +129,18 @@ class Stage:
         """A label for each of n codes to decode; None for a model that reads no labels."""
         return torch.full((n,), self.check_label(label)) if self.model.needs_labels else None
 
-    def cycle(self, n: int, most: int = 20) -> Tensor | None:
-        """Labels 0, 1, 2, … again and again (at most `most` classes), n of them; None for a model that reads none."""
-        return torch.arange(n) % min(self.model.classes, most) if self.model.needs_labels else None
+    def cycle(self, n: int) -> Tensor | None:
+        """Labels 0, 1, 2, … again and again, n of them; None for a model that reads none."""
+        return torch.arange(n) % self.shown_classes if self.model.needs_labels else None
+
+    def whole_rounds(self, n: int) -> int:
+        """n, raised so that `cycle(n)` ends with its last label."""
+        return -(-n // self.shown_classes) * self.shown_classes if self.model.needs_labels else n
+
+    @property
+    def shown_classes(self) -> int:
+        """How many classes get a panel or a column of their own."""
+        return min(self.model.classes, MOST_CLASSES)
 
     def labelled(self, split: str = "") -> Tensor:
         """Labels of a split, or `DataError` for a set without any."""
