@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
@@ -264,6 +266,37 @@ def test_a_batch_with_nan_stops_the_run_before_any_weight_moves(
     assert "\n" not in str(error.value)
     assert "is not a finite number at step 0" in str(error.value)
     assert (tmp_path / "failed-batch.safetensors").exists()
+
+
+def nets_of(name: str) -> list[str]:
+    """The nets that a model's settings offer, or none."""
+    hint = typing.get_type_hints(CLASSES[name].Config).get("net")
+    return [net for net in typing.get_args(hint) if net != "auto"]
+
+
+@pytest.mark.parametrize(
+    ("name", "net"), [(name, net) for name, c in CLASSES.items() if issubclass(c, Trained) for net in nets_of(name)]
+)
+def test_every_net_that_a_model_offers_trains_on_images(name: str, net: str, tmp_path: Path) -> None:
+    """A code of 18 numbers lies on the grid's 3×3 places, and a Gaussian's 36 too."""
+    narrow = {"width": 2, "latent_dim": 18, "depth": 2, "hidden": (5,)}
+    shape, known = (3, 9, 12), {f.name for f in dataclasses.fields(CLASSES[name].Config)}
+    model = make(name, shape, net=net, **{k: v for k, v in narrow.items() if k in known})
+    loop = loops.make_loop(model, loops.small_set(shape), tmp_path)
+    loop.model.train()
+    loop.step()
+    batch = batch_for(loop.model.eval())
+    with torch.no_grad():
+        if isinstance(loop.model, contract.Reconstructs):
+            assert loop.model.reconstruct(batch.x, batch.y).shape == (6, *shape)
+
+
+@pytest.mark.parametrize("name", [n for n, c in CLASSES.items() if issubclass(c, Trained) and "mlp" in nets_of(n)])
+def test_hidden_layers_may_be_none(name: str) -> None:
+    model = make(name, (5,), net="mlp", hidden=()).eval()
+    batch = batch_for(model)
+    with torch.no_grad():
+        play(model, batch, all_draws(model, batch, generator()))
 
 
 # ---- modes and buffers -----------------------------------------------------------------------------------------
