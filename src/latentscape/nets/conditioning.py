@@ -70,12 +70,16 @@ class ConditionalEncoder(nn.Module):
 
 
 class ConditionalDecoder(nn.Module):
-    """z and a label's code, side by side → x."""
+    """z and a label's code, side by side → x. A code on a grid meets the label at each of its places."""
 
     def __init__(self, latent_dim: int, shape: DataShape, settings: build.NetSettings, label_size: int) -> None:
         super().__init__()
-        self.net = build.decoder(latent_dim + label_size, shape, settings)
+        self.places = 1
+        if build.kind(shape, settings) == "grid":
+            _, height, width = build.grid(shape, latent_dim, settings)
+            self.places = height * width
+        self.net = build.decoder(latent_dim + self.places * label_size, shape, settings)
 
     def forward(self, z_BL: Tensor, c_BK: Tensor) -> Tensor:
         """z_BL, c_BK → x_BX, linear output (logits or means)."""
-        return self.net(torch.cat([z_BL, c_BK], 1))
+        return self.net(torch.cat([z_BL, c_BK.repeat_interleave(self.places, 1)], 1))
