@@ -116,8 +116,16 @@ def test_the_value_range_is_the_model_s() -> None:
     assert signed["transfer_agreement"] == 1
 
 
-def test_it_is_the_same_every_time() -> None:
-    assert judged(Painter()) == judged(Painter())
+@pytest.mark.parametrize("binarise", ["none", "dynamic"])
+def test_it_is_the_same_every_time(binarise: str) -> None:
+    """Also where training pixels are drawn anew for every batch."""
+    images = labelled()
+    images.binarise, images.fingerprint = binarise, binarise
+    answers = [
+        judging.judge(model, "it", images, "test", 60, CPU) for model in (Painter(), Painter(), Plain(), Plain())
+    ]
+    assert answers[0] == answers[1]
+    assert answers[2] == answers[3]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +219,25 @@ def test_a_model_without_a_prior_is_sampled_from_a_fitted_one() -> None:
     assert "label_agreement" not in metrics
     assert "transfer_agreement" not in metrics
     assert metrics["fid"] > metrics["fid_floor"]
+
+
+class Dreamer(contract.Model, Samples):
+    """Draws and decodes under a label, as a conditional GAN does, and encodes nothing."""
+
+    Config = Config
+    needs_labels = True
+    latent_dim = 64
+    prior, decode = Painter.prior, Painter.decode
+    paints, value_range = staticmethod(lambda asked, own: asked), "unit"
+
+    def __init__(self) -> None:
+        super().__init__(DataShape(SHAPE), Config(), 3)
+
+
+def test_without_an_encoder_nothing_is_transferred() -> None:
+    metrics, _ = judged(Dreamer())
+    assert metrics["label_agreement"] == 1
+    assert "transfer_agreement" not in metrics
 
 
 class Mute(contract.Model):

@@ -51,7 +51,7 @@ def kl_and_elbo_nats(
 
 
 def iwae_nats(
-    model: HasPosterior, x_BX: Tensor, y_B: Tensor | None, samples: int, rng: torch.Generator, decoded: int = 1000
+    model: HasPosterior, x_BX: Tensor, y_B: Tensor | None, samples: int, rng: torch.Generator, decoded: int = 500
 ) -> Tensor:
     """log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x) per image, B nats, with K = samples (Burda et al. 2016, eq. 8).
 

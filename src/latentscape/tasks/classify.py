@@ -19,7 +19,7 @@ from latentscape import models
 from latentscape.config import ValueRange
 from latentscape.contract import Classifies, Model, require
 from latentscape.data import ImageSet
-from latentscape.data.batches import Gatherer, in_order
+from latentscape.data.batches import Gatherer
 from latentscape.data.cache import cache_root, writing
 from latentscape.errors import DataError, RunError
 from latentscape.runs import RunFolder
@@ -51,12 +51,19 @@ def inputs_for(reader: Model, x_BX: Tensor, value_range: ValueRange) -> Tensor:
     return 2 * pixels - 1 if reader.value_range == "signed" else pixels
 
 
+def passed(source: Gatherer, picks: Tensor | None = None, size: int = 500) -> Iterator[Any]:
+    """One pass over a split, or over some of its positions, in batches; pixels binarised anew are drawn from seed 0."""
+    rng = torch.Generator(source.device).manual_seed(0)
+    for part in (torch.arange(len(source)) if picks is None else picks).split(size):
+        yield source.take(part, rng)
+
+
 @torch.no_grad()
 def error_rate(model: Model, images: ImageSet, split: str, device: torch.device | str = "cpu") -> tuple[float, int]:
     """Share of wrong labels among a split's labelled examples, and how many those are (0: the share is NaN)."""
     reads = require(model, Classifies, "this model")
     wrong = count = 0
-    for batch in in_order(Gatherer(images, split, model.value_range, device), 500):
+    for batch in passed(Gatherer(images, split, model.value_range, device)):
         if batch.y is not None:
             known = batch.y >= 0
             wrong += int(((reads.classify(batch.x).argmax(1) != batch.y) & known).sum())
@@ -192,9 +199,9 @@ def _made(path: Path, images: ImageSet, settings: dict[str, Any], console: Conso
 def _measure(folder: RunFolder, model: Model, images: ImageSet, console: Console) -> None:
     """Keep and say the classifier's accuracy on held-out examples, or on training ones where there are no others."""
     start = time.monotonic()
-    measured = {part: error_rate(model, images, part) for part, size in images.sizes().items() if size}
-    split = next(part for part in ("test", "valid", "train") if measured.get(part, (0, 0))[1])
-    rate, n = measured[split]
+    parts = (part for part in ("test", "valid", "train") if images.sizes()[part])
+    found = ((part, *error_rate(model, images, part)) for part in parts)
+    split, rate, n = next(row for row in found if row[2])  # some training example has a label
     answer = {
         "run": str(folder.path),
         "model": "classifier",
