@@ -119,8 +119,9 @@ def _labels(stage: Stage, y_1: Tensor | None, n: int) -> Tensor | None:
     return None if y_1 is None or not stage.model.needs_labels else y_1.repeat(n)
 
 
-def _readings(stage: Stage) -> str:
-    return " Above or below each picture: the label that a classifier reads." if stage.images.classes else ""
+def _readings(stage: Stage, before: str = " Below each picture: ") -> str:
+    """What a caption says of the titles that `_read` gives; nothing where it gives none."""
+    return f"{before}the label that a classifier reads." if stage.images.classes else ""
 
 
 def _most_active(stage: Stage) -> Tensor:
@@ -170,12 +171,16 @@ def coordinate_sweep(
     dim = int(_most_active(stage)[0]) if coordinate is None else _check_coordinate(coordinate, size)
     mean, std = float(q.mean[0, dim]), float((0.5 * q.log_var[0, dim]).exp())
     low, high = mean - reach * std, mean + reach * std
-    x = stage.decode(walks.sweep(q.mean[0], dim, low, high, steps), _labels(stage, y, steps))
+    codes = walks.sweep(q.mean[0], dim, low, high, steps)
+    x = stage.decode(codes, _labels(stage, y, steps))
+    read = [f": {label}" if label else "" for label in _read(stage, x)]
+    titles = [f"{z:.2f}".replace("-", "−") + r for z, r in zip(codes[:, dim].tolist(), read, strict=True)]
     return Drawing(
-        sheets.titled_sheet(x, _read(stage, x), columns=5),
+        sheets.titled_sheet(x, titles, columns=5),
         "One coordinate",
         f"z{dim + 1} of {stage.split} image {example} over {steps} values of μ ± {reach:g}σ = {mean:.3f} ± {reach:g}·"
-        f"{std:.3f}, row by row; the other {size - 1} coordinates stay at μ.{_readings(stage)}",
+        f"{std:.3f}, row by row; the other {size - 1} coordinates stay at μ. Below each picture its "
+        f"value{_readings(stage, ' and ') or '.'}",
     )
 
 
