@@ -80,7 +80,7 @@ def test_runs_killed_at_random_moments_end_in_the_same_weights(whole: Path, tmp_
             kills += 1
             torn += bool(list(run.glob("checkpoints/.*.tmp")))
             made = (run / "config.toml").exists()
-            process = start("resume", str(run), "--bare") if made else start(*ARGS, "--out", str(run := run / "again"))
+            process = start("resume", str(run), "--bare") if made else start(*ARGS, "--out", str(run))
         _, said = process.communicate()
         assert process.returncode == 0, said
         assert RunFolder(run).log()[-1]["step"] == STEPS
