@@ -51,6 +51,13 @@ def test_rbf_mmd_approaches_its_closed_form() -> None:
     assert float(found.mean()) == pytest.approx(float(truth), abs=4 * float(found.std()) / 60**0.5)
 
 
+def test_distances_keep_their_precision_under_autocast() -> None:
+    a, b = (10 + normal(8, 3)).float(), (10 + normal(8, 3)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mmd.squared_distances(a, b)
+    torch.testing.assert_close(found, torch.cdist(a, b).square(), rtol=1e-3, atol=1e-3)
+
+
 def test_gradients_are_finite_for_equal_points() -> None:
     z = torch.zeros(4, 3, requires_grad=True)
     mmd.mmd2(z, torch.randn(4, 3, generator=RNG), mmd.inverse_multiquadratic(3)).backward()

@@ -26,7 +26,8 @@ def radial_basis(dims: int, scales: Sequence[float] = SCALES) -> Kernel:
 
 def squared_distances(a_NL: Tensor, b_ML: Tensor) -> Tensor:
     """‖a − b‖² of all pairs, N×M, never negative and with finite gradients everywhere."""
-    squared = a_NL.square().sum(1)[:, None] + b_ML.square().sum(1)[None] - 2 * a_NL @ b_ML.T
+    with torch.autocast(a_NL.device.type, enabled=False):  # a difference of large numbers: bf16 would leave nothing
+        squared = a_NL.square().sum(1)[:, None] + b_ML.square().sum(1)[None] - 2 * a_NL @ b_ML.T
     return squared.clamp_min(0)
 
 
