@@ -293,7 +293,7 @@ def traces(
     return _picture(figure)
 
 
-def marked(image_CHW: ArrayLike, pixels: Sequence[tuple[int, int]], side: int = 420) -> Picture:
+def marked(image_CHW: ArrayLike, pixels: Sequence[tuple[int, int]], side: int = 280) -> Picture:
     """One image in grey, enlarged to about `side`, with single pixels (row, column) filled in orange."""
     grey = to_rgb(np.asarray(image_CHW)[None])[0].mean(-1).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, axis=-1)
