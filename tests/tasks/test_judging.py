@@ -132,12 +132,21 @@ def test_it_is_the_same_every_time(binarise: str) -> None:
     ("samples", "split", "other", "compared"),
     [(50, "test", "train", 50), (500, "test", "train", 200), (500, "train", "test", 200), (500, "all", "", 400)],
 )
-def test_equally_many_are_compared(samples: int, split: str, other: str, compared: int) -> None:
-    images = labelled()
+def test_equally_many_are_compared(
+    samples: int, split: str, other: str, compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, counts, against = labelled(), set(), judging._against
+
+    def counting(real_NF: Tensor, fakes_NF: Tensor, suffix: str) -> dict[str, float]:
+        counts.update((len(real_NF), len(fakes_NF)))
+        return against(real_NF, fakes_NF, suffix)
+
+    monkeypatch.setattr(judging, "_against", counting)
     assert judging._counts(images, split, samples) == (other, compared)
     metrics, about = judged(Painter(), samples, split)
     assert about["samples"]["drawn"] == samples
     assert about["samples"]["compared"] == compared
+    assert counts == {compared}
     assert ("fid_floor" in metrics) == ("precision_floor" in metrics) == ("recall_floor" in metrics) == bool(other)
 
 
