@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch>=2.11,<2.14
+WORKERS ?= auto
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
@@ -19,7 +20,7 @@ demo: $(RUN) ## train a small VAE on embedded digits and write its report: the f
 	$(BIN)/latentscape demo
 
 test: $(DEV) ## the whole test suite
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal
 
 check: lint types imports quick docs quickstart ## what must hold before a change goes in
 
@@ -33,7 +34,7 @@ imports: $(DEV) ## who may import whom
 	$(BIN)/lint-imports
 
 quick: $(DEV) ## the tests without the slow ones
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 docs: $(DEV) ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
