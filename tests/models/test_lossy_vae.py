@@ -20,7 +20,15 @@ every_shape = pytest.mark.parametrize("shape", [IMAGE, COLOUR, VECTOR], ids=["gr
 
 
 def make(shape: tuple[int, ...], **settings: Any) -> Model:
-    small = {"net": "mlp", "hidden": (16,), "latent_dim": 3, "local_width": 9, "flow_hidden": 8, "window": 1}
+    small = {
+        "net": "mlp",
+        "hidden": (16,),
+        "latent_dim": 3,
+        "local_width": 9,
+        "flow_hidden": 8,
+        "window": 1,
+        "beta_warmup_steps": 0,
+    }
     model = loops.make("lossy_vae", shape, **{**small, **settings})
     assert isinstance(model, Model)
     return model.train()
@@ -60,6 +68,14 @@ def test_the_kl_is_warmed_up(step: float | None, weight: float) -> None:
     losses = model("elbo", *setting(IMAGE, step))
     recon, kl = losses.terms["recon_nats_per_image"], losses.terms["kl_nats_per_image"]
     torch.testing.assert_close(losses.total, (recon + weight * kl) / 30)
+
+
+def test_free_nats_cost_nothing() -> None:
+    plain, free = (make(IMAGE, free_nats=f)("elbo", *setting(IMAGE)) for f in (0.0, 50.0))
+    recon, kl = plain.terms["recon_nats_per_image"], plain.terms["kl_nats_per_image"]
+    assert kl < 50
+    torch.testing.assert_close(free.terms["kl_nats_per_image"], kl)  # logged as it is
+    torch.testing.assert_close(free.total, (recon + 50) / 30)
 
 
 # ---- the decoder sees what it may ----------------------------------------------------------------------------------

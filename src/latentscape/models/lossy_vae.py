@@ -6,6 +6,10 @@ z, the pixels before its own within a small window. What the window can tell is 
 lossy by design, and a narrower window moves more nats into z (section 3.1). The prior is an autoregressive flow
 (section 3.2). The loss is −log p(x|z) − log p(z) + log q(z|x) in nats with one posterior sample.
 
+A local decoder is good long before z is, and then z is ignored for good: its KL costs more than what it has to say at
+that point. So the KL's weight rises from 0 (Bowman et al. 2016), and `free_nats` may spare it altogether up to a sum
+(Kingma et al. 2016, as in the source's section 4).
+
 The window is exact: one masked convolution of 2w + 1 pixels a side, then layers within the pixel. Pixels come in
 reading order, colours within a pixel in order. Grey images under a Bernoulli give the cross-entropy, as in the VAE;
 --binarise dynamic makes it a likelihood. A vector is taken as a picture of one row.
@@ -39,13 +43,16 @@ class Config(LikelihoodSettings, build.NetSettings):
     """Settings of the variational lossy autoencoder; the nets are those from and to z."""
 
     latent_dim: int = setting(24, "size of the latent vector", at_least=1)
-    window: int = setting(2, "pixels that the decoder sees to the left, right and above; 0: none, a VAE", at_least=0)
+    window: int = setting(1, "pixels that the decoder sees to the left, right and above; 0: none, a VAE", at_least=0)
     local_width: int = setting(32, "filters of the decoder's local part", at_least=1)
     features: int = setting(4, "numbers per pixel that z is decoded to for the local part", at_least=1)
     prior: Literal["flow", "normal"] = setting("flow", "p(z): an autoregressive flow, or N(0, I)")
     flow_maps: int = setting(3, "flow: autoregressive maps", at_least=1)
     flow_hidden: int = setting(128, "flow: size of the two hidden layers of each map", at_least=1)
-    beta_warmup_steps: int = setting(0, "raise the weight of the KL from 0 to 1 over so many steps", at_least=0)
+    beta_warmup_steps: int = setting(
+        1000, "raise the weight of the KL from 0 to 1 over so many steps; without, z is often ignored", at_least=0
+    )
+    free_nats: float = setting(0.0, "nats of the KL, mean over a batch's images, that cost nothing", at_least=0)
     decoded: Literal["means", "draws"] = setting(
         "means", "what decoding gives: drawn pixels, or the mean of each given z and the drawn pixels before it"
     )
@@ -99,9 +106,8 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
         log_prior = self.log_prior(z_BL).mean()
         kl = gaussian.log_prob(z_BL, q.mean, q.log_var).sum(1).mean() - log_prior
         terms = {"recon_nats_per_image": recon, "kl_nats_per_image": kl, "log_prior_nats_per_image": log_prior}
-        return Losses(
-            (recon + self._weight(batch) * kl) / self.shape.size, terms | {"elbo_nats_per_image": -recon - kl}
-        )
+        total = recon + self._weight(batch) * kl.clamp_min(self.config.free_nats)
+        return Losses(total / self.shape.size, terms | {"elbo_nats_per_image": -recon - kl})
 
     def _weight(self, batch: Batch) -> Tensor | float:
         steps = self.config.beta_warmup_steps
