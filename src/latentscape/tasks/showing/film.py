@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from latentscape.contract import Model
-from latentscape.data import ImageSet
+from latentscape.data import DataSettings, ImageSet, load_data
 from latentscape.pictures import files, sheets
 from latentscape.runs import RunFolder
 from latentscape.tasks.evaluating import load_for
@@ -60,7 +60,9 @@ class Films:
     def _keep(self, name: str, model: Model, step: int) -> None:
         folder = RunFolder(self.path)
         if self._images is None:
-            self._images = self.data if isinstance(self.data, ImageSet) else load_for(folder)
+            named = self.data is None or isinstance(self.data, (str, Path))
+            settings = DataSettings.from_dict(folder.config()["data"])
+            self._images = load_for(folder) if named else load_data(self.data, settings)
         entry = self.entries[name]
         frame = drawing.draw(Stage(folder, model, self._images), entry["what"], **_cheap(entry)).pixels
         frame = sheets.panels([sheets.fitted(frame, SIDE)], [f"step {step:,}"])
