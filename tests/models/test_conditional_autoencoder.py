@@ -22,7 +22,9 @@ POINT, IMAGE = (2,), (1, 8, 8)
 
 def made(shape: tuple[int, ...] = POINT, classes: int = 2, **settings: Any) -> conditional_autoencoder.Model:
     small = {"net": "mlp", "hidden": (5, 7), "latent_dim": 1, **settings}
-    return loops.make("conditional_autoencoder", shape, classes=classes, **small)
+    model = loops.make("conditional_autoencoder", shape, classes=classes, **small)
+    assert isinstance(model, conditional_autoencoder.Model)
+    return model
 
 
 def from_recipe(name: str) -> Any:
