@@ -130,7 +130,9 @@ def test_the_demo_as_a_newcomer_runs_it(tmp_path: Path, monkeypatch: pytest.Monk
     answer = latentscape("demo")
     assert answer.status == 0, answer.err
     (run,) = (tmp_path / "runs").iterdir()
-    metrics = RunFolder(run).metrics()["metrics"]
+    measured = RunFolder(run).metrics()
+    assert measured is not None
+    metrics = measured["metrics"]
     assert metrics["knn_accuracy"] > 0.85
     assert metrics["mse"] < 0.04
     assert metrics["active_units"] >= 4

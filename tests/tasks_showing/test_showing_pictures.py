@@ -68,6 +68,11 @@ CANNOT = (
 )
 
 
+def able(stage: Stage) -> Any:
+    """The stage's model, whatever it can do."""
+    return stage.model
+
+
 class Brightness(nn.Module):
     """Reads class 1 off pictures that are brighter than a half in the mean, else class 0."""
 
@@ -264,7 +269,7 @@ def test_the_jacobian_of_pca_has_singular_values_of_one(stage: GetStage, drawn: 
 def test_the_jacobian_is_that_of_finite_differences(stage: GetStage) -> None:
     from latentscape.tasks.showing import latent
 
-    model, batch = stage("autoencoder").model.double(), stage("autoencoder").examples(1)
+    model, batch = able(stage("autoencoder")).double(), stage("autoencoder").examples(1)
     try:
         x = batch.x[0].double()
         with torch.no_grad():
@@ -288,7 +293,7 @@ def test_transfer_has_a_row_per_image_and_a_column_per_class(stage: GetStage, dr
     batch = here.examples(3)
     assert np.allclose(cells[11], here.unit(batch.x)[1])
     with torch.no_grad():
-        wanted = here.model.decode(here.model.encode(batch.x, batch.y)[1:2], torch.tensor([4]))
+        wanted = able(here).decode(able(here).encode(batch.x, batch.y)[1:2], torch.tensor([4]))
     assert np.allclose(cells[11 + 1 + 4], wanted[0].numpy(), atol=1e-6)
 
 
@@ -350,7 +355,7 @@ def test_sweeps_go_where_they_say(stage: GetStage, monkeypatch: pytest.MonkeyPat
     here, codes = stage("vae"), []
     monkeypatch.setattr(Stage, "decode", lambda self, z, y=None: codes.append(z) or np.zeros((len(z), 1, 8, 8)))
     with torch.no_grad():
-        q = here.model.posterior(here.example(2).x)
+        q = able(here).posterior(here.example(2).x)
     drawing.draw(here, "coordinate_sweep", example=2, coordinate=3)
     assert codes[0].shape == (20, 5)
     std = (0.5 * q.log_var[0, 2]).exp()
@@ -385,7 +390,7 @@ def test_one_image_prints_its_moments(stage: GetStage, drawn: dict[str, Any]) ->
     assert len(x) == 4
     assert [t.split(":")[0] for t in titles] == ["original", "reconstruction", "posterior sample", "z + U[0, 1)"]
     with torch.no_grad():
-        q = stage("vae").model.posterior(stage("vae").example(0).x)
+        q = able(stage("vae")).posterior(stage("vae").example(0).x)
     assert np.allclose(drawn["columns"][0][0][0], q.mean[0])
     assert np.allclose(drawn["columns"][0][1]["errors"], (0.5 * q.log_var[0]).exp())
 
@@ -395,7 +400,7 @@ def test_one_image_prints_its_moments(stage: GetStage, drawn: dict[str, Any]) ->
 
 def test_selected_pixels_are_where_the_model_takes_them(stage: GetStage, drawn: dict[str, Any]) -> None:
     caption = drawing.draw(stage("concrete"), "selected_pixels").caption
-    chosen = stage("concrete").model.selected()
+    chosen = able(stage("concrete")).selected()
     places = drawn["marked"][0][0][1]
     assert {r * 8 + c for r, c in places} == set(chosen.tolist())
     assert f"{len(places)} different inputs of 64" in caption
