@@ -92,7 +92,8 @@ class Model(nn.Module, ABC):
         super().__init__()
         if self.needs_labels and not classes:
             raise ConfigError(
-                "this model is trained with labels and the data has none; give a set with class folders or --labels TABLE"
+                "this model is trained with labels and the data has none; give a set with class folders or --labels "
+                "TABLE"
             )
         self.shape = shape
         self.config = config

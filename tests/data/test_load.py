@@ -14,6 +14,7 @@ import torch
 from making import picture, write_pictures
 
 from latentscape.data import DataSettings, Findings, ImageSet, describe, load_data, to_range
+from latentscape.tasks import training
 
 
 def test_importing_is_cheap():
@@ -220,3 +221,12 @@ def test_descriptions_cut_long_lists():
     told = describe(data)
     assert told["unreadable"]["count"] == 50
     assert len(told["unreadable"]["first"]) == 20
+
+
+def test_a_folder_called_like_a_set_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained on and what the run says it was trained on are the same."""
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = training.train("pca", "digits", out=tmp_path / "run")
+    assert run.folder.config()["run"]["data"] == "digits"
+    assert len(run.data) == 1797

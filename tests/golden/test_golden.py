@@ -6,6 +6,7 @@ curve it must come out again to the last bit; elsewhere within a tolerance.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from pathlib import Path
@@ -41,10 +42,16 @@ def curves() -> list[tuple[str, dict[str, Any]]]:
 
 
 def processor() -> str:
+    """The processor by what decides a sum's last bits: its kind and the instructions it has, not its name alone."""
+    fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    flags = hashlib.sha256(" ".join(sorted(fields.get("flags", "").split())).encode()).hexdigest()[:8]
+    kind = f"family {fields.get('cpu family')} model {fields.get('model')} instructions {flags}"
+    return f"{fields['model name']}, {kind}"
 
 
 def losses(name: str, choice: dict[str, Any], folder: Path) -> dict[str, list[float]]:

@@ -52,7 +52,7 @@ def test_features_are_what_the_last_layer_reads(shape: tuple[int, ...], settings
     model = make(shape, **settings).eval()
     x_BX = pixels(5, shape)
     features_BF = model.features(x_BX)
-    assert features_BF.shape == (5, 6 if settings or shape == VECTOR else 8)
+    assert features_BF.shape == (5, 6 if settings or shape == VECTOR else classifier.FEATURES)
     torch.testing.assert_close(model.classify(x_BX), features_BF @ model.head.weight.T + model.head.bias)
 
 

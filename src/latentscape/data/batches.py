@@ -115,7 +115,11 @@ class TrainBatches:
 
 
 def in_order(source: Gatherer, batch_size: int = 500, limit: int = 0) -> Iterator[Examples]:
-    """One pass in the set's own order, tail included; `limit` stops after so many examples."""
+    """One pass in the set's own order, tail included; `limit` stops after so many examples.
+
+    Pixels that are binarised anew are drawn from seed 0, so that every pass sees the same.
+    """
     n = min(len(source), limit) if limit else len(source)
+    rng = torch.Generator(source.device).manual_seed(0)
     for start in range(0, n, batch_size):
-        yield source.take(torch.arange(start, min(start + batch_size, n)))
+        yield source.take(torch.arange(start, min(start + batch_size, n)), rng)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentscape.data.finish import finish
 from latentscape.data.imageset import ImageSet
-from latentscape.data.names import NAMES
+from latentscape.data.names import NAMES, named
 from latentscape.data.raw import Raw
 from latentscape.data.recognise import ACCEPTED, recognise
 from latentscape.data.settings import DataSettings
@@ -50,13 +50,12 @@ def load_data(
 
 
 def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> ImageSet:
-    name = str(data).lower().replace("_", "-")
-    if isinstance(data, str) and name in NAMES:
+    if name := named(data):
         settings = _without_table(settings, name)
         return finish(load_named(name), settings)
     path = Path(data).expanduser()
     try:
-        there = bool(name.strip()) and path.exists()
+        there = bool(str(data).strip()) and path.exists()
     except (OSError, ValueError):
         there = False
     if not there:

@@ -12,3 +12,9 @@ NAMES: dict[str, str] = {
     "stacked-mnist": "70,000 stacks of three MNIST digits as red, green and blue, 1,000 classes; made from mnist",
 }
 """Built-in name → one line on what it is."""
+
+
+def named(data: object) -> str:
+    """The built-in name that `data` stands for, in any case and with _ or -; empty if it is none."""
+    name = data.lower().replace("_", "-") if isinstance(data, str) else ""
+    return name if name in NAMES else ""

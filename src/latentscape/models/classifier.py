@@ -22,7 +22,13 @@ from latentscape.errors import ConfigError
 from latentscape.nets import mlp
 
 SMALL = 7
-"""Pictures are halved until their longer side has at most so many pixels; what is left is averaged."""
+"""Pictures are halved until their longer side has at most so many pixels; a linear layer reads what is left.
+
+It sees where things are. Averaged over places, such filters tell digits by their texture: they read 98 % of the real
+ones, yet take most soft 3s and 5s, as a VAE decodes them, for an 8."""
+
+FEATURES = 128
+"""Values of the layer before the last, on which sets of pictures are compared."""
 
 LARGE = 32
 """Pictures with a longer side than this are halved by the first layer already: full size costs much and adds little."""
@@ -105,7 +111,7 @@ class Model(contract.Trained, contract.Classifies):
         return self.head(self.features(x_BX))
 
     def features(self, x_BX: Tensor) -> Tensor:
-        """B×F: conv: the last layer's filters averaged over the picture; mlp: the last hidden layer."""
+        """B×F: the values of the last hidden layer."""
         return self.body((x_BX - self.config.input_mean) / self.config.input_std)
 
 
@@ -129,16 +135,18 @@ def _shift(shape: DataShape, config: Config) -> int:
 
 
 def _conv(shape: DataShape, width: int, norm: bool) -> tuple[nn.Module, int]:
-    """Two 3×3 convolutions at each size, the first of which halves; 28 → 14 → 7 pixels and 5.5 million products."""
+    """Two 3×3 convolutions at each size, the first of which halves (28 → 14 → 7 pixels), then a linear layer."""
     channels, height, across = shape.dims
     halve = 2 if max(height, across) > LARGE else 1
-    layers = _block(channels, width, halve, norm)
-    side, filters = math.ceil(max(height, across) / halve), width
-    while side > SMALL:
+    layers, filters = _block(channels, width, halve, norm), width
+    height, across = math.ceil(height / halve), math.ceil(across / halve)
+    while max(height, across) > SMALL:
         wider = min(2 * filters, WIDEST * width)
         layers += [*_block(filters, wider, 2, norm), *_block(wider, wider, 1, norm)]
-        side, filters = math.ceil(side / 2), wider
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), filters
+        filters, height, across = wider, math.ceil(height / 2), math.ceil(across / 2)
+    bn = [nn.BatchNorm1d(FEATURES)] if norm else []
+    last = [nn.Linear(filters * height * across, FEATURES, bias=not norm), *bn, nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), *last), FEATURES
 
 
 def _block(before: int, after: int, stride: int, norm: bool) -> list[nn.Module]:

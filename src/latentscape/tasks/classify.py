@@ -26,7 +26,7 @@ from latentscape.runs import RunFolder
 from latentscape.tasks import overrides, training
 from latentscape.tasks.training import Console, Silent
 
-FORMAT = 1
+FORMAT = 2
 """Part of every cached classifier's key: raise it when the same settings would train another net."""
 
 STEPS, EPOCHS = 1_500, 100

@@ -23,6 +23,7 @@ from latentscape.config import flag
 from latentscape.contract import Fitted, Model, Trained
 from latentscape.data import DataSettings, ImageSet, describe, load_data
 from latentscape.data.batches import Gatherer, TrainBatches, in_order
+from latentscape.data.names import named
 from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import overrides
@@ -122,7 +123,7 @@ def train(
     if init_from is not None:
         console.say(_take_weights(net, RunFolder(init_from)))
     source = str(data) if isinstance(data, (str, Path)) else ""
-    if isinstance(data, (str, Path)) and Path(data).exists():
+    if source and not named(data) and Path(data).exists():  # a folder called mnist does not hide the set of that name
         source = str(Path(data).resolve())
     folder = RunFolder.create(
         out or free_name(Path("runs"), f"{model}-{images.name}"),

@@ -309,7 +309,9 @@ class Loop:
                 self._say(detector.hear(loss))
             if loss < self.progress.best_loss:
                 self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
-                save_state(self.best_path, self.evaluated.state_dict(), {"epoch": self.progress.epoch, "loss": loss})
+                if self.settings.early_stopping:  # only then are they what the run gives
+                    told = {"epoch": self.progress.epoch, "loss": loss}
+                    save_state(self.best_path, self.evaluated.state_dict(), told)
 
     @torch.no_grad()
     def _watch(self) -> None:
