@@ -86,7 +86,7 @@ def test_wrong_commands(args: list[str], words: str) -> None:
         ),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--learning-rate", "0"], "--learning-rate must be above 0, got 0"),
-        (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0 and finite, got nan"),
         (["--size", "64x"], "--size must be 64 (square) or 48x64 (height x width), got '64x'"),
         (["--size", "0"], "--size must be 64"),
         (["--hidden", "8", "0"], "--hidden must be at least 1, got 0"),

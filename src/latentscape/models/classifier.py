@@ -36,9 +36,6 @@ LARGE = 32
 WIDEST = 16
 """Filters grow from `width` to at most so many times `width`."""
 
-SHIFTED_FROM = 16
-"""Pictures with a shorter side below this are not shifted by default: a pixel of a small picture is much of it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
@@ -52,11 +49,7 @@ class Config(Settings):
     norm: Literal["batch", "none"] = setting("batch", "BatchNorm in hidden layers")
     input_mean: float = setting(0.0, "subtracted from the input values")
     input_std: float = setting(1.0, "what the input is divided by after that", above=0)
-    shift: int | None = setting(
-        None,
-        "training images are moved by up to so many pixels each way; unset: 2 from 16 pixels on, else 0",
-        at_least=0,
-    )
+    shift: int = setting(0, "training images are moved by up to so many pixels each way", at_least=0)
 
 
 class Model(contract.Trained, contract.Classifies):
@@ -123,15 +116,11 @@ def _kind(shape: DataShape, config: Config) -> str:
 
 def _shift(shape: DataShape, config: Config) -> int:
     """Pixels that training images are moved by; vectors cannot be moved (`ConfigError`)."""
-    if not shape.is_image:
-        if config.shift:
-            raise ConfigError(f"--shift moves images, and the data is a {shape}; leave it out")
-        return 0
-    shortest = min(shape.dims[1:])
-    shift = (2 if shortest >= SHIFTED_FROM else 0) if config.shift is None else config.shift
-    if shift >= shortest:
-        raise ConfigError(f"--shift must be less than the {shortest} pixels of an image, got {shift}")
-    return shift
+    if config.shift and not shape.is_image:
+        raise ConfigError(f"--shift moves images, and the data is a {shape}; leave it out")
+    if config.shift and config.shift >= min(shape.dims[1:]):
+        raise ConfigError(f"--shift must be less than the {min(shape.dims[1:])} pixels of an image, got {config.shift}")
+    return config.shift
 
 
 def _conv(shape: DataShape, width: int, norm: bool) -> tuple[nn.Module, int]:
@@ -144,9 +133,8 @@ def _conv(shape: DataShape, width: int, norm: bool) -> tuple[nn.Module, int]:
         wider = min(2 * filters, WIDEST * width)
         layers += [*_block(filters, wider, 2, norm), *_block(wider, wider, 1, norm)]
         filters, height, across = wider, math.ceil(height / 2), math.ceil(across / 2)
-    bn = [nn.BatchNorm1d(FEATURES)] if norm else []
-    last = [nn.Linear(filters * height * across, FEATURES, bias=not norm), *bn, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), *last), FEATURES
+    last = [nn.Flatten(), nn.Linear(filters * height * across, FEATURES), nn.ReLU()]
+    return nn.Sequential(*layers, *last), FEATURES
 
 
 def _block(before: int, after: int, stride: int, norm: bool) -> list[nn.Module]:

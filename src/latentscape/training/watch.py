@@ -86,11 +86,10 @@ def _beyond_labels(mean_BL: Tensor, y_B: Tensor) -> Tensor:
 
 def _collapse_words(dimensions: int, kl: float, after: int) -> str:
     """after: steps of a run that ended too early to tell, or 0."""
-    lead = f"posterior collapse, or too short a run: after {after} steps" if after else "posterior collapse:"
-    first = "train for more steps; if it stays so, " if after else ""
+    early = f"the run ended after {after} steps, too early to be sure: train for more, and if it stays so, "
     return (
-        f"{lead} none of {dimensions} latent dimensions carries information "
-        f"about the image (KL {kl:.3f} nats), so every image decodes to the same picture; {first}lower the KL "
+        f"posterior collapse: none of {dimensions} latent dimensions carries information about the image (KL {kl:.3f} "
+        f"nats), so every image decodes to the same picture; {early if after else ''}lower the KL "
         "weight, warm it up over the first steps (--beta-warmup-steps), or use a weaker decoder"
     )
 
