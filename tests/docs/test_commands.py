@@ -41,7 +41,9 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands stop where their flags are understood; settings are checked as a run would check them."""
     real = cli._parse
 
-    def parse(command: str, args: list[str], own: Any, fields: list[dataclasses.Field] | None = None, **rest: Any) -> Any:
+    def parse(
+        command: str, args: list[str], own: Any, fields: list[dataclasses.Field] | None = None, **rest: Any
+    ) -> Any:
         options = real(command, args, own, fields, **rest)
         words, given = command.split(), cli._given(options, fields or [])
         if words[0] == "train":
