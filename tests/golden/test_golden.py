@@ -106,7 +106,8 @@ def test_losses_are_those_recorded(
 def test_recorded_losses_fall(name: str, choice: dict[str, Any]) -> None:
     """A curve recorded from a broken model would guard the fault."""
     golden = json.loads((HERE / f"{'-'.join([name, *choice.values()])}.json").read_text(encoding="utf-8"))
-    phases = models.build(name, load_data("digits").shape, overrides.model_settings(name, choice)).phases
+    images = load_data("digits")
+    phases = models.build(name, images.shape, overrides.model_settings(name, choice), images.classes).phases
     if len(phases) > 1:
         pytest.skip("the losses of a game need not fall")
     total = golden["losses"][f"{phases[0].name}/total"]
