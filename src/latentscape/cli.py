@@ -447,6 +447,7 @@ def sample(args: list[str]) -> None:
                 "the model's own, or a Gaussian fitted to its training latents",
             ),
             "temperature": (float, 1.0, "multiplies the prior's standard deviation"),
+            "label": (str, "", "conditional models: the class to draw, by name or number; empty: all in turn"),
             "out": (str, "", "X.npy, X.png, X.gif, X.mp4 or a folder; empty: the run's pictures"),
             "json": JSON,
         },
@@ -460,6 +461,7 @@ def sample(args: list[str]) -> None:
         prior=options["prior"],
         out=options["out"] or None,
         temperature=options["temperature"],
+        label=options["label"] or None,
         command=_command(),
     )
     print(json.dumps(out)) if options["json"] else print(

@@ -178,7 +178,7 @@ def steady_rate(model: Trained) -> float:
     probe = copy.deepcopy(model).train()
     batch = batch_for(probe)
     losses = play(probe, batch, all_draws(probe, batch, generator()))
-    return 1e-3 / max(1.0, *(abs(float(x.total.detach())) for x in losses.values()))
+    return 5e-3 / max(5.0, *(abs(float(x.total.detach())) for x in losses.values()))
 
 
 def plain_step(model: Trained, stream: object, rng: torch.Generator, rate: float, step: int) -> None:

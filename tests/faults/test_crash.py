@@ -45,7 +45,14 @@ class Listener(Silent):
 
 
 def train(path: Path, **settings: Any) -> api.Run:
-    every = {"max_steps": 23, "checkpoint_every": 4, "log_every": 2, "ema_halflife_images": 50, "schedule": "step"}
+    every = {
+        "max_steps": 23,
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "ema_halflife_images": 50,
+        "schedule": "step",
+        "early_stopping": 50,
+    }
     return api.train("vae", "digits", out=path, finish=False, **{**TINY, **every, **settings})
 
 
@@ -170,7 +177,14 @@ class Deadly(Silent):
 
 
 def die_at(path: Path, step: int, **settings: Any) -> None:
-    every = {"max_steps": 23, "checkpoint_every": 4, "log_every": 2, "ema_halflife_images": 50, "schedule": "step"}
+    every = {
+        "max_steps": 23,
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "ema_halflife_images": 50,
+        "schedule": "step",
+        "early_stopping": 50,
+    }
     with pytest.raises(Killed):
         api.train("vae", "digits", out=path, finish=False, console=Deadly(step), **{**TINY, **every, **settings})
 
@@ -524,7 +538,14 @@ def test_a_signal_saves_and_the_run_goes_on(number: signal.Signals, whole: Path,
             return contextlib.nullcontext(lambda step, images: os.kill(os.getpid(), number) if step == 9 else None)
 
     before = signal.getsignal(number)
-    every = {"max_steps": 23, "checkpoint_every": 4, "log_every": 2, "ema_halflife_images": 50, "schedule": "step"}
+    every = {
+        "max_steps": 23,
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "ema_halflife_images": 50,
+        "schedule": "step",
+        "early_stopping": 50,
+    }
     with pytest.raises(Stopped, match=r"stopped at step 9 with everything saved; .*latentscape resume") as error:
         api.train("vae", "digits", out=tmp_path / "run", finish=False, console=Stopping(), **{**TINY, **every})
     assert error.value.exit_status == 1

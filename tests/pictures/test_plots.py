@@ -135,3 +135,12 @@ def test_lattice_keeps_the_pixels_and_their_order():
 
 def test_a_lattice_of_one_image_has_axes():
     assert is_picture(lattice(np.zeros((1, 1, 2, 2)), 1, 1, (0, 0, 0, 0)))
+
+
+def test_a_matrix_darkens_where_counts_are_and_wants_a_name_per_class() -> None:
+    empty = plots.matrix(np.zeros((3, 3), int), ["a", "b", "c"], xlabel="read as", ylabel="label")
+    full = plots.matrix(np.array([[0, 9, 0]] * 3), ["a", "b", "c"], xlabel="read as", ylabel="label")
+    assert empty.shape == full.shape
+    assert full.mean() < empty.mean()
+    with pytest.raises(ValueError, match="K×K with K names"):
+        plots.matrix(np.zeros((3, 2)), ["a", "b", "c"], xlabel="", ylabel="")

@@ -36,12 +36,15 @@ CAN: dict[str, tuple[str, ...]] = {
     "sparse": ("activations_by_class", "activation_histograms", "latent_scale", "denoise", "jacobian_spectrum"),
     "concrete": ("selected_pixels", "reconstructions"),
     "vq": ("codes", "reconstructions", "samples"),
+    "classifier": ("confusion", "misread"),
     "curve": ("points", "latent_curve", "map", "jacobian_spectrum"),
     "curve-by-label": ("points", "latent_curve", "map", "class_maps"),
     "unlabelled": ("reconstructions", "map", "interpolation", "one_image", "coordinate_sweep", "plane_sweep"),
 }
 
 CANNOT = (
+    ("autoencoder", "confusion", AbilityError, "no classifier"),
+    ("autoencoder", "misread", AbilityError, "no classifier"),
     ("vae", "transfer", AbilityError, "reads no labels"),
     ("vae", "class_grids", AbilityError, "reads no labels"),
     ("vae", "class_grid", AbilityError, "reads no labels"),
@@ -418,3 +421,15 @@ def test_code_usage_adds_up(stage: GetStage, drawn: dict[str, Any]) -> None:
     assert int(size) == 12
     p = share[share > 0] / 100
     assert float(perplexity) == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=0.06)
+
+
+def test_confusion_counts_what_is_misread(stage: GetStage) -> None:
+    """The caption's numbers are those of a count by hand."""
+    made = stage("classifier")
+    batch = made.examples(10_000)
+    with torch.no_grad():
+        read = made.model.classify(batch.x).argmax(1)
+    wrong = int((read != batch.y).sum())
+    told = drawing.draw(made, "confusion").caption
+    assert f"{wrong} are misread ({wrong / len(read):.2%})" in told
+    assert f"{wrong} of " in drawing.draw(made, "misread").caption

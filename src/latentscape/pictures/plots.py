@@ -332,6 +332,28 @@ def heatmaps(
     return _picture(figure)
 
 
+def matrix(counts_KK: ArrayLike, names: Sequence[str], *, xlabel: str, ylabel: str) -> Picture:
+    """Counts of pairs, rows by columns, written into their cells where there are at most twelve classes.
+
+    Raises `ValueError` if it is not K×K with one name per class.
+    """
+    counts = np.asarray(counts_KK)
+    if counts.ndim != 2 or counts.shape != (len(names), len(names)):
+        raise ValueError(f"a matrix is K×K with K names, got {counts.shape} and {len(names)} names")
+    side = min(max(3.2, 0.42 * len(names) + 1.2), 12)
+    figure, (axes,) = _panels(1, 1, side, side * 0.9, "")
+    axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(float(counts.max()), 1), interpolation="nearest")
+    _dress(axes, "", xlabel, ylabel)
+    axes.grid(False)
+    if len(names) <= 40:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+    for row, column in np.argwhere(counts > 0) if len(names) <= 12 else ():
+        colour = "white" if counts[row, column] > 0.6 * counts.max() else INK
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=9, color=colour)
+    return _picture(figure)
+
+
 def lattice(
     x_NCHW: ArrayLike,
     rows: int,

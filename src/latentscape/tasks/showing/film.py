@@ -60,9 +60,9 @@ class Films:
     def _keep(self, name: str, model: Model, step: int) -> None:
         folder = RunFolder(self.path)
         if self._images is None:
-            named = self.data is None or isinstance(self.data, (str, Path))
             settings = DataSettings.from_dict(folder.config()["data"])
-            self._images = load_for(folder) if named else load_data(self.data, settings)
+            given: Any = None if isinstance(self.data, (str, Path)) else self.data
+            self._images = load_for(folder) if given is None else load_data(given, settings)
         entry = self.entries[name]
         frame = drawing.draw(Stage(folder, model, self._images), entry["what"], **_cheap(entry)).pixels
         frame = sheets.panels([sheets.fitted(frame, SIDE)], [f"step {step:,}"])
