@@ -143,7 +143,7 @@ def test_what_cannot_be_shown_is_refused(
 @pytest.mark.parametrize(
     ("name", "what", "options", "words"),
     [
-        ("vae", "denoise", {"noise": "snow"}, "noise must be one of gaussian, salt-pepper, mask"),
+        ("vae", "denoise", {"noise": "snow"}, "noise must be one of gaussian, salt-and-pepper, drop"),
         ("vae", "inpaint", {"side": 9}, "side must be at most 8"),
         ("vae", "one_image", {"example": 10_000}, "example must be 0 to"),
         ("vae", "one_image", {"example": -1}, "example must be 0 to"),
@@ -168,7 +168,7 @@ def test_options_out_of_their_range_are_refused(
 # ---- noise ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "share"), [("gaussian", 1.0), ("salt-pepper", 0.3), ("mask", 0.3)])
+@pytest.mark.parametrize(("kind", "share"), [("gaussian", 1.0), ("salt-and-pepper", 0.3), ("drop", 0.3)])
 def test_noise_is_what_was_asked_for(stage: GetStage, drawn: dict[str, Any], kind: str, share: float) -> None:
     found = drawing.draw(stage("vae"), "denoise", noise=kind, n=4)
     ((entries,), _) = drawn["rows"][0]
@@ -182,7 +182,7 @@ def test_noise_is_what_was_asked_for(stage: GetStage, drawn: dict[str, Any], kin
     clean, bad = rows["clean"], rows[names[1]]
     if kind != "gaussian":
         changed = bad != clean
-        assert set(np.unique(bad[changed])) <= ({0.0} if kind == "mask" else {0.0, 1.0})
+        assert set(np.unique(bad[changed])) <= ({0.0} if kind == "drop" else {0.0, 1.0})
         assert changed.mean() <= share + 0.1
     assert found.caption.count("PSNR") == 3
 

@@ -17,7 +17,7 @@ from latentscape.models import pca
 from latentscape.numerics import noise as corruption
 from latentscape.pictures import sheets
 from latentscape.tasks.showing.registry import Drawing, picture
-from latentscape.tasks.showing.stage import MAP_POINTS, Stage
+from latentscape.tasks.showing.stage import Stage
 
 PCA_IMAGES = 10_000
 """Most training images that PCA is fitted to for comparison."""
@@ -25,6 +25,8 @@ PCA_IMAGES = 10_000
 PCA_VALUES = 20_000_000
 """Most values of those images together; large pictures give fewer of them."""
 
+COMPARED = 10_000
+"""Most images whose errors are averaged."""
 
 HIDES = 0.1
 """Mean brightness that a lost region must have had for its image to count."""
@@ -81,7 +83,7 @@ def _compare(stage: Stage, n: int, corrupted: str, corrupt: Callable[[Tensor], t
     rivals = {} if isinstance(stage.model, pca.Model) else dict([fitted_pca(stage)])
     rows, signed = Rows(n), stage.model.value_range == "signed"
     with torch.no_grad():
-        for batch in stage.batches(MAP_POINTS):
+        for batch in stage.batches(COMPARED):
             clean = stage.as_unit(batch.x)
             bad, lost = corrupt(clean)
             answers = {stage.name: stage.as_unit(model.reconstruct(2 * bad - 1 if signed else bad, batch.y))}
@@ -109,8 +111,8 @@ def denoise(
 ) -> Drawing:
     """Noisy test images put through the model: clean, noisy, cleaned by the model and by PCA.
 
-    noise: gaussian (of standard deviation `sigma`, not clipped), salt-pepper or mask (a share `amount` of the values
-    set to 0 or 1, or to 0).
+    noise: gaussian (of standard deviation `sigma`, not clipped), salt-and-pepper or drop (a share `amount` of the
+    values set to 0 or 1, or to 0).
     """
     stage.need_images()
     rng = torch.Generator().manual_seed(seed)
@@ -119,14 +121,14 @@ def denoise(
         if noise == "gaussian":
             return corruption.gaussian(x, torch.randn(x.shape, generator=rng), sigma), None
         uniform = torch.rand(x.shape, generator=rng)
-        if noise == "salt-pepper":
+        if noise == "salt-and-pepper":
             return corruption.salt_and_pepper(x, uniform, amount, 0.0, 1.0), None
         return corruption.drop(x, uniform, amount, 0.0), None
 
     words = {
         "gaussian": (f"σ = {sigma:g}", f"Gaussian noise of σ = {sigma:g} added (not clipped)"),
-        "salt-pepper": (f"{amount:.0%} salt, pepper", f"{amount:.0%} of the pixels set to black or white"),
-        "mask": (f"{amount:.0%} set to 0", f"{amount:.0%} of the values set to 0"),
+        "salt-and-pepper": (f"{amount:.0%} salt, pepper", f"{amount:.0%} of the pixels set to black or white"),
+        "drop": (f"{amount:.0%} set to 0", f"{amount:.0%} of the values set to 0"),
     }
     if noise not in words:
         raise ConfigError(f"noise must be one of {', '.join(words)}, got {noise!r}")
@@ -135,7 +137,7 @@ def denoise(
     return Drawing(
         rows.picture(),
         "Denoised",
-        f"{long}, then encoded and decoded. Against the clean image, over {stage.said(MAP_POINTS)}: {rows.told()}.",
+        f"{long}, then encoded and decoded. Against the clean image, over {stage.said(COMPARED)}: {rows.told()}.",
     )
 
 
@@ -158,6 +160,6 @@ def inpaint(stage: Stage, n: int = 10, side: int = 0, seed: int = 0) -> Drawing:
         rows.picture(),
         "Masked regions filled in",
         f"A square of {side}×{side} pixels set to 0, the image encoded and decoded, and the answer's square put in its "
-        f"place. Whole images against the clean ones, over the {rows.count:,} of {stage.said(MAP_POINTS)} whose square "
+        f"place. Whole images against the clean ones, over the {rows.count:,} of {stage.said(COMPARED)} whose square "
         f"has a mean brightness of at least {HIDES:g}: {rows.told()}.",
     )
