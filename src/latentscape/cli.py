@@ -179,6 +179,8 @@ def models(args: list[str]) -> None:
         },
         fields,
     )
+    if room.model_class(name).needs_labels and not options["classes"]:
+        raise UserError(f"{name} is built for a number of labels; give it, for example: --classes 10")
     _summary(name, options, overrides.model_settings(name, _given(options, fields)))
 
 

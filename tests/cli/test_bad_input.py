@@ -429,3 +429,23 @@ def test_recipes_with_a_mistake_are_refused_before_anything_is_trained(
     assert words in answer.err
     assert len(answer.err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["models", "conditional-vae"], "conditional-vae is built for a number of labels; give it"),
+        (["train", "conditional-vae", "--data", "shapeless.npy"], "trained with labels and the data has none"),
+        (["train", "vae", "--data", "digits", "--net", "grid", "--latent-dim", "3"], "must be a multiple of 4, got 6"),
+        (["train", "denoising-autoencoder", "--data", "curves", "--noise", "square"], "--noise square needs images"),
+        (["train", "vae", "--data", "curves", "--likelihood", "continuous-bernoulli"], "needs images with pixels"),
+        (["train", "vae", "--data", "digits", "--depth", "9"], "--depth must be at most 2 for pictures of 8×8"),
+    ],
+)
+def test_what_the_models_cannot_do_is_said_in_a_sentence(
+    args: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("shapeless.npy", np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8))
+    assert words in refusal(*args)
+    assert not (tmp_path / "runs").exists()
