@@ -237,3 +237,15 @@ def test_what_is_given_wins_over_the_model_s_defaults_and_those_over_the_package
     assert (steps.max_steps, steps.epochs) == (7, 0)
     both = overrides.train_settings("vae", shape, config, {"max_steps": 7, "epochs": 3})
     assert (both.max_steps, both.epochs) == (7, 3)
+
+
+def test_scaling_multiplies_what_counts_steps_and_nothing_else() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Counted(Settings):
+        warmup: int = setting(40, "…", at_least=0, in_steps=True)
+        never: int = setting(0, "…", at_least=0, in_steps=True)
+        size: int = setting(40, "…", at_least=1)
+
+    assert Counted().scaled(0.1) == Counted(warmup=4, never=0, size=40)
+    assert Counted().scaled(0.001).warmup == 1
+    assert Counted().scaled(2).warmup == 80

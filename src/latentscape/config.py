@@ -38,10 +38,15 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    in_steps: bool = False,
 ) -> Any:
-    """A dataclass field with its one-line help and the range that its value (or each of its values) must lie in."""
+    """A dataclass field with its one-line help and the range that its value (or each of its values) must lie in.
+
+    in_steps: the value counts training steps, so that it shrinks and grows with a run that is scaled.
+    """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    return field(default=default, metadata={"help": help, "bounds": {k: v for k, v in bounds.items() if v is not None}})
+    kept = {k: v for k, v in bounds.items() if v is not None}
+    return field(default=default, metadata={"help": help, "bounds": kept, "in_steps": in_steps})
 
 
 _HOLDS = {
@@ -88,6 +93,11 @@ class Settings:
         """Plain values, complete, in declaration order, ready for TOML or JSON."""
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
+
+    def scaled(self: S, scale: float) -> S:
+        """A copy whose settings that count steps are multiplied by `scale`; what was above 0 stays at least 1."""
+        counted = [f.name for f in dataclasses.fields(self) if f.metadata.get("in_steps")]
+        return self.replace(**{n: max(1, round(scale * getattr(self, n))) for n in counted if getattr(self, n)})
 
     def replace(self: S, **changes: Any) -> S:
         """A copy with some values changed, validated again."""

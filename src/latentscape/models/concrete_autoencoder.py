@@ -38,7 +38,9 @@ class Config(build.NetSettings):
     net: Literal["auto", "mlp", "conv", "resnet"] = setting("mlp", "decoder; auto: conv for images, mlp for vectors")
     start_temperature: float = setting(10.0, "of the selectors at the first step", above=0)
     end_temperature: float = setting(0.01, "after the annealing", above=0)
-    anneal_steps: int = setting(15_000, "steps in which the temperature falls; train at least so long", at_least=1)
+    anneal_steps: int = setting(
+        15_000, "steps in which the temperature falls; train at least so long", at_least=1, in_steps=True
+    )
     selector_rate: float = setting(
         10.0, "the selectors' learning rate as a multiple of the decoder's (1: as in the paper)", above=0
     )

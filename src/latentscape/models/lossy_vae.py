@@ -50,7 +50,10 @@ class Config(LikelihoodSettings, build.NetSettings):
     flow_maps: int = setting(3, "flow: autoregressive maps", at_least=1)
     flow_hidden: int = setting(128, "flow: size of the two hidden layers of each map", at_least=1)
     beta_warmup_steps: int = setting(
-        1000, "raise the weight of the KL from 0 to 1 over so many steps; without, z is often ignored", at_least=0
+        1000,
+        "raise the weight of the KL from 0 to 1 over so many steps; without, z is often ignored",
+        at_least=0,
+        in_steps=True,
     )
     free_nats: float = setting(0.0, "nats of the KL, mean over a batch's images, that cost nothing", at_least=0)
     decoded: Literal["means", "draws"] = setting(

@@ -48,7 +48,7 @@ class Config(GaussianSettings):
         "that weight beside a loss averaged over an example's values, where beta is unset: β = this × values",
         at_least=0,
     )
-    beta_warmup_steps: int = setting(0, "raise β from 0 over so many steps", at_least=0)
+    beta_warmup_steps: int = setting(0, "raise β from 0 over so many steps", at_least=0, in_steps=True)
     beta_schedule: Literal["linear", "cosine", "cyclical"] = setting(
         "linear", "shape of the warm-up; cyclical: warm-up, then as many steps at full weight, again and again"
     )

@@ -119,7 +119,8 @@ def train(
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     _check_fits(net, train_settings, images)
     if scale != 1 and isinstance(net, Trained):
-        train_settings = _scaled(net, train_settings, images, scale)
+        train_settings, config = _scaled(net, train_settings, images, scale), config.scaled(scale)
+        net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     if init_from is not None:
         console.say(_take_weights(net, RunFolder(init_from)))
     source = str(data) if isinstance(data, (str, Path)) else ""
