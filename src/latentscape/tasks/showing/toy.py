@@ -36,7 +36,7 @@ def points(stage: Stage, n: int = MAP_POINTS) -> Drawing:
 
 
 @picture
-def latent_curve(stage: Stage, steps: int = 200, n: int = MAP_POINTS) -> Drawing:
+def latent_curve(stage: Stage, steps: int = 2_000, n: int = MAP_POINTS) -> Drawing:
     """What a one-dimensional latent space decodes to, over the test points; one curve per label if the model reads it.
 
     z runs over the range of the data's latents, with a label over that of its own examples.
