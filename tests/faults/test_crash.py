@@ -44,16 +44,19 @@ class Listener(Silent):
         self.said.append(text)
 
 
+EVERY: dict[str, Any] = {
+    "max_steps": 23,
+    "checkpoint_every": 4,
+    "log_every": 2,
+    "ema_halflife_images": 50,
+    "schedule": "step",
+    "early_stopping": 50,
+}
+"""Something to lose at every few steps: checkpoints, records, an average, a schedule, best weights."""
+
+
 def train(path: Path, **settings: Any) -> api.Run:
-    every = {
-        "max_steps": 23,
-        "checkpoint_every": 4,
-        "log_every": 2,
-        "ema_halflife_images": 50,
-        "schedule": "step",
-        "early_stopping": 50,
-    }
-    return api.train("vae", "digits", out=path, finish=False, **{**TINY, **every, **settings})
+    return api.train("vae", "digits", out=path, finish=False, **{**TINY, **EVERY, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -177,16 +180,8 @@ class Deadly(Silent):
 
 
 def die_at(path: Path, step: int, **settings: Any) -> None:
-    every = {
-        "max_steps": 23,
-        "checkpoint_every": 4,
-        "log_every": 2,
-        "ema_halflife_images": 50,
-        "schedule": "step",
-        "early_stopping": 50,
-    }
     with pytest.raises(Killed):
-        api.train("vae", "digits", out=path, finish=False, console=Deadly(step), **{**TINY, **every, **settings})
+        api.train("vae", "digits", out=path, finish=False, console=Deadly(step), **{**TINY, **EVERY, **settings})
 
 
 def test_a_run_folder_without_settings_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -538,16 +533,8 @@ def test_a_signal_saves_and_the_run_goes_on(number: signal.Signals, whole: Path,
             return contextlib.nullcontext(lambda step, images: os.kill(os.getpid(), number) if step == 9 else None)
 
     before = signal.getsignal(number)
-    every = {
-        "max_steps": 23,
-        "checkpoint_every": 4,
-        "log_every": 2,
-        "ema_halflife_images": 50,
-        "schedule": "step",
-        "early_stopping": 50,
-    }
     with pytest.raises(Stopped, match=r"stopped at step 9 with everything saved; .*latentscape resume") as error:
-        api.train("vae", "digits", out=tmp_path / "run", finish=False, console=Stopping(), **{**TINY, **every})
+        api.train("vae", "digits", out=tmp_path / "run", finish=False, console=Stopping(), **{**TINY, **EVERY})
     assert error.value.exit_status == 1
     assert signal.getsignal(number) == before
     folder = RunFolder(tmp_path / "run")

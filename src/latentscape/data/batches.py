@@ -114,12 +114,16 @@ class TrainBatches:
         self.taken, self._order = state["taken"], None
 
 
-def in_order(source: Gatherer, batch_size: int = 500, limit: int = 0) -> Iterator[Examples]:
+def in_order(
+    source: Gatherer, batch_size: int = 500, limit: int = 0, *, picks: Tensor | None = None
+) -> Iterator[Examples]:
     """One pass in the set's own order, tail included; `limit` stops after so many examples.
 
-    Pixels that are binarised anew are drawn from seed 0, so that every pass sees the same.
+    picks: go over these positions of the split instead. Pixels that are binarised anew are drawn from seed 0, so that
+    every pass sees the same.
     """
-    n = min(len(source), limit) if limit else len(source)
+    if picks is None:
+        picks = torch.arange(min(len(source), limit) if limit else len(source))
     rng = torch.Generator(source.device).manual_seed(0)
-    for start in range(0, n, batch_size):
-        yield source.take(torch.arange(start, min(start + batch_size, n)), rng)
+    for part in picks.split(batch_size):
+        yield source.take(part, rng)

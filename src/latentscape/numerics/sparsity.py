@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,6 @@ def activation(z: Tensor) -> Tensor:
 
 
 def bernoulli_kl(rho: float, q: Tensor) -> Tensor:
-    """KL(Bernoulli(ρ) ‖ Bernoulli(q)) in nats, same shape as q; q is clamped away from 0 and 1 (Ng 2011)."""
+    """KL(Bernoulli(ρ) ‖ Bernoulli(q)) in nats, same shape as q; 0 < ρ < 1, q is clamped away from 0 and 1 (Ng 2011)."""
     q = q.clamp(SMALLEST, 1 - SMALLEST)
-    at = q.new_tensor(rho)
-    return torch.xlogy(at, at / q) + torch.xlogy(1 - at, (1 - at) / (1 - q))
+    return rho * (math.log(rho) - q.log()) + (1 - rho) * (math.log1p(-rho) - torch.log1p(-q))

@@ -19,7 +19,7 @@ from latentscape import models
 from latentscape.config import ValueRange
 from latentscape.contract import Classifies, Model, require
 from latentscape.data import ImageSet
-from latentscape.data.batches import Gatherer
+from latentscape.data.batches import Gatherer, in_order
 from latentscape.data.cache import cache_root, writing
 from latentscape.errors import DataError, RunError
 from latentscape.runs import RunFolder
@@ -51,19 +51,12 @@ def inputs_for(reader: Model, x_BX: Tensor, value_range: ValueRange) -> Tensor:
     return 2 * pixels - 1 if reader.value_range == "signed" else pixels
 
 
-def passed(source: Gatherer, picks: Tensor | None = None, size: int = 500) -> Iterator[Any]:
-    """One pass over a split, or over some of its positions, in batches; pixels binarised anew are drawn from seed 0."""
-    rng = torch.Generator(source.device).manual_seed(0)
-    for part in (torch.arange(len(source)) if picks is None else picks).split(size):
-        yield source.take(part, rng)
-
-
 @torch.no_grad()
 def error_rate(model: Model, images: ImageSet, split: str, device: torch.device | str = "cpu") -> tuple[float, int]:
     """Share of wrong labels among a split's labelled examples, and how many those are (0: the share is NaN)."""
     reads = require(model, Classifies, "this model")
     wrong = count = 0
-    for batch in passed(Gatherer(images, split, model.value_range, device)):
+    for batch in in_order(Gatherer(images, split, model.value_range, device)):
         if batch.y is not None:
             known = batch.y >= 0
             wrong += int(((reads.classify(batch.x).argmax(1) != batch.y) & known).sum())

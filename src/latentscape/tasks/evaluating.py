@@ -170,7 +170,7 @@ def _bound(model: Model, name: str, images: ImageSet, split: str, samples: int, 
     model.eval().to(device)
     rng, bound, elbo = torch.Generator(device).manual_seed(0), 0.0, 0.0
     try:
-        for b in classify.passed(source, picks, BOUND_BATCH):
+        for b in in_order(source, BOUND_BATCH, picks=picks):
             bound += float(latent.iwae_nats(encoder, b.x, b.y, samples, rng).sum())
             elbo_B = latent.kl_and_elbo_nats(encoder, b.x, b.y, rng)[1]
             assert elbo_B is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentscape.contract import Decodes, Encodes, Model, Reconstructs, Samples, require
 from latentscape.data import ImageSet
-from latentscape.data.batches import Gatherer
+from latentscape.data.batches import Gatherer, in_order
 from latentscape.errors import ConfigError
 from latentscape.latents import encode, priors
 from latentscape.metrics import frechet, manifold
@@ -112,7 +112,7 @@ def _some(images: ImageSet, split: str, n: int, value_range: Any, device: torch.
     """n examples of a split, drawn without regard to their order (folders list class after class), seed 0."""
     source = Gatherer(images, split, value_range, device)
     picks = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n]
-    return (batch.x for batch in classify.passed(source, picks, BATCH))
+    return (batch.x for batch in in_order(source, BATCH, picks=picks))
 
 
 def _distances(
@@ -140,7 +140,7 @@ def _codes(
         return model.prior(n, rng), "the model's own prior"
     encoder = require(model, Encodes, name, "and no prior, so that there is nothing to draw samples from")
     train = Gatherer(images, "train", model.value_range, device)
-    z_NL, _ = encode.encode_all(encoder, classify.passed(train, torch.arange(min(len(train), PRIOR_FIT)), BATCH))
+    z_NL, _ = encode.encode_all(encoder, in_order(train, BATCH, PRIOR_FIT))
     drawn = priors.fit_gaussian(z_NL).sample(n, torch.Generator().manual_seed(0))
     return drawn.to(device), f"a full Gaussian fitted to {len(z_NL):,} training latents"
 
@@ -174,7 +174,8 @@ def _transfers(model: Any, read: Reader, images: ImageSet, split: str, device: t
     if not len(picks):
         return {}
     right = count = 0
-    for batch in classify.passed(source, picks, max(1, BATCH // (model.classes - 1))):
+    for batch in in_order(source, max(1, BATCH // (model.classes - 1)), picks=picks):
+        assert batch.y is not None
         z_BL = model.encode(batch.x, batch.y)
         away = torch.arange(1, model.classes, device=device).repeat(len(batch.x))  # 1…K−1 classes on, for each image
         asked_N = (batch.y.repeat_interleave(model.classes - 1) + away) % model.classes
