@@ -10,7 +10,7 @@ Shape suffixes, used everywhere: B batch, C channels, H height, W width, D data 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -27,9 +27,8 @@ class Batch:
     """What one step sees.
 
     x: B×C×H×W or B×D float32, already in the model's value range.
-    y: B int64 class indices, when the data has labels.
+    y: B int64 class indices, when the data has labels; -1 where one is unknown (semi-supervised training).
     attributes: B×A float32, when the data has attributes.
-    labelled: B bool, which labels may be used (semi-supervised training).
     step: 0-dim float32, how many steps the run had done before this one; weight schedules read it. None outside
         training: schedules stand at their end.
     """
@@ -37,7 +36,6 @@ class Batch:
     x: Tensor
     y: Tensor | None = None
     attributes: Tensor | None = None
-    labelled: Tensor | None = None
     step: Tensor | None = None
 
 
@@ -63,6 +61,8 @@ class Phase:
     after_step: called without gradient after each optimiser step (weight clipping).
     double_backward: the loss takes a derivative of a derivative; such a phase is never compiled.
     low_precision: bf16 keeps this phase's gradients (true of autoencoders, not shown of adversarial phases).
+    rate: its learning rate as a multiple of the run's (two time scales: Heusel et al. 2017, arXiv 1706.08500).
+    labelled: its batches hold labelled examples alone; see `training.loop`.
     """
 
     name: str
@@ -71,6 +71,8 @@ class Phase:
     after_step: Callable[[], None] | None = None
     double_backward: bool = False
     low_precision: bool = True
+    rate: float = 1.0
+    labelled: bool = False
 
     def parameters(self) -> list[nn.Parameter]:
         """The player's parameters, each once, in registration order."""
@@ -85,8 +87,12 @@ class Model(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Settings]]
-    needs_labels: ClassVar[bool] = False
-    """Whether encoding or decoding takes a label for each example; such a model is not built for 0 classes."""
+    needs_labels: bool = False
+    """Whether encoding or decoding takes a label for each example; such a model is not built for 0 classes. One whose
+    settings decide that sets it on the instance before `super().__init__`."""
+    takes: ClassVar[Mapping[str, str]] = {}
+    """Where parts of other models belong in this one, prefix of a tensor's name → prefix here (a decoder as a
+    generator); names that are equal need no entry."""
 
     def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
         super().__init__()
@@ -114,6 +120,14 @@ class Trained(Model):
     """A model trained by gradient steps, phase by phase."""
 
     phases: tuple[Phase, ...]
+
+    @property
+    def judged_by(self) -> str | None:
+        """The phase whose loss on held-out examples says how good the model is: the first, unless the model says so.
+
+        None: no loss does (a GAN's losses say who is ahead in the game), so nothing can be stopped or scheduled by one.
+        """
+        return self.phases[0].name
 
     def draw(self, phase: str, batch: Batch, rng: torch.Generator) -> Draws:
         """Every random number that `phase` needs, taken from `rng`. The phase "shared" feeds the shared forward."""

@@ -184,7 +184,7 @@ def steady_rate(model: Trained) -> float:
 def plain_step(model: Trained, stream: object, rng: torch.Generator, rate: float, step: int) -> None:
     def taken() -> Batch:
         e = stream.next()
-        return Batch(e.x, e.y, e.attributes, e.labelled, torch.tensor(float(step)))
+        return Batch(e.x, e.y, e.attributes, torch.tensor(float(step)))
 
     batches = [taken()]
     shared = model.run_shared(batches[0], rng)

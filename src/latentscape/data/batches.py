@@ -27,11 +27,13 @@ class Examples:
     x: Tensor
     y: Tensor | None = None
     attributes: Tensor | None = None
-    labelled: Tensor | None = None
 
 
 class Gatherer:
-    """Takes rows of one split of a set, scaled to a value range, on a device."""
+    """Takes rows of one split of a set, scaled to a value range, on a device.
+
+    labelled: only the rows that have a label.
+    """
 
     def __init__(
         self,
@@ -40,10 +42,14 @@ class Gatherer:
         value_range: ValueRange,
         device: torch.device | str,
         memory_format: torch.memory_format = torch.contiguous_format,
+        *,
+        labelled: bool = False,
     ) -> None:
         self.value_range: ValueRange = value_range
         self.device, self.memory_format = torch.device(device), memory_format
         self.rows = data.indices(split)
+        if labelled:
+            self.rows = self.rows[data.labels[self.rows] >= 0] if data.labels is not None else self.rows[:0]
         self.binarise = data.binarise == "dynamic" and split == "train"
         self.x: Tensor = data.x
         self.y = data.labels[self.rows].to(self.device) if data.labels is not None else None

@@ -34,6 +34,8 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
             digests, split = digests[kept], split[kept]
     if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
         raw.x, digests = adapted, digests_of(adapted)
+    if settings.labelled:
+        _hide_labels(raw, split, settings)
     split_N = torch.from_numpy(split)
     raw.findings.used = len(split)
     return ImageSet(
@@ -72,6 +74,33 @@ def _take(raw: Raw, kept: np.ndarray) -> None:
     raw.labels = None if raw.labels is None else raw.labels[kept]
     raw.attributes = None if raw.attributes is None else raw.attributes[kept]
     raw.files = None if raw.files is None else tuple(raw.files[i] for i in kept)
+
+
+def _hide_labels(raw: Raw, split: np.ndarray, settings: DataSettings) -> None:
+    """Keep `settings.labelled` training labels, the same number of each class, drawn at random; the others become -1.
+
+    Labels that are not kept are unknown to everything that sees the set, so that no model can use them by mistake.
+    """
+    if raw.labels is None:
+        raise DataError(f"--labelled keeps some of a set's labels, and {raw.name} has none; leave it out")
+    each, over = divmod(settings.labelled, len(raw.label_names))
+    if over or not each:
+        raise DataError(
+            f"--labelled must be a multiple of the {len(raw.label_names)} classes of {raw.name}, so that each keeps as "
+            f"many labels; got {settings.labelled}"
+        )
+    rng, labels = np.random.default_rng(settings.labelled_seed), raw.labels.copy()
+    labels[split == TRAIN] = -1
+    for k, name in enumerate(raw.label_names):
+        have = np.flatnonzero((raw.labels == k) & (split == TRAIN))
+        if len(have) < each:
+            raise DataError(
+                f"--labelled {settings.labelled} needs {each:,} training labels of each class, and {name} of "
+                f"{raw.name} has {len(have):,}; ask for fewer"
+            )
+        labels[rng.choice(have, each, replace=False)] = k
+    raw.labels = labels
+    raw.findings.notes.append(f"{settings.labelled:,} of the training labels are kept, {each:,} of each class")
 
 
 def _binarised(x: Tensor, split_N: Tensor, binarise: str) -> Tensor:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from latentscape.config import Settings, setting
+from latentscape.config import LARGEST_SEED, Settings, setting
 from latentscape.errors import ConfigError
 
 
@@ -32,6 +32,10 @@ class DataSettings(Settings):
     binarise: Literal["none", "dynamic", "fixed"] = setting(
         "none", "grey images as Bernoulli draws: dynamic redraws every training batch, fixed draws once"
     )
+    labelled: int = setting(
+        0, "keep so many training labels, equally many of each class, and hide the rest; 0: all", at_least=0
+    )
+    labelled_seed: int = setting(0, "which labels are kept", at_least=0, at_most=LARGEST_SEED)
     limit: int = setting(0, "use at most so many images of each split, chosen by content; 0: all", at_least=0)
 
     def __post_init__(self) -> None:

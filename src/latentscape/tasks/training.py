@@ -260,6 +260,9 @@ def _loop(
     source = _gather(images, "train", net, execute)
     batches = TrainBatches(source, batch_size, settings.seed)
     held = _gather(images, "valid", net, execute) if images.sizes()["valid"] else None
+    labelled = None
+    if any(p.labelled for p in net.phases):
+        labelled = TrainBatches(_gather(images, "train", net, execute, labelled=True), batch_size, settings.seed)
     warnings: list[str] = []
 
     def log(record: dict[str, Any]) -> None:
@@ -274,6 +277,7 @@ def _loop(
         settings,
         execute,
         checkpoints,
+        labelled=labelled,
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
         probe=next(in_order(held or source, PROBE, PROBE)),
         hooks=dataclasses.replace(hooks, log=log),
@@ -342,15 +346,27 @@ def _scaled(net: Trained, s: TrainSettings, images: ImageSet, scale: float) -> T
     return s.replace(max_steps=steps, epochs=-(-steps * max(p.repeat for p in net.phases) // (size // batch)))
 
 
-def _gather(images: ImageSet, split: str, net: Model, execute: execution.Execution) -> Gatherer:
+def _gather(
+    images: ImageSet, split: str, net: Model, execute: execution.Execution, *, labelled: bool = False
+) -> Gatherer:
     memory_format = torch.channels_last if execute.channels_last else torch.contiguous_format
-    return Gatherer(images, split, net.value_range, execute.device, memory_format)
+    return Gatherer(images, split, net.value_range, execute.device, memory_format, labelled=labelled)
 
 
 def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
     if (s.early_stopping or s.schedule == "plateau") and not images.sizes()["valid"]:
         what = "--early-stopping" if s.early_stopping else "--schedule plateau"
         raise ConfigError(f"{what} needs held-out images and {images.name} has none; give --valid-fraction 0.1")
+    if (s.early_stopping or s.schedule == "plateau") and isinstance(net, Trained) and net.judged_by is None:
+        what = "--early-stopping" if s.early_stopping else "--schedule plateau"
+        raise ConfigError(
+            f"{what} needs a loss that says how good the model is, and the losses of players against each other do "
+            "not; leave it out, and compare checkpoints by --samples"
+        )
+    if isinstance(net, Trained) and any(p.labelled for p in net.phases):
+        y_N = images.labels[images.indices("train")] if images.labels is not None else torch.empty(0)
+        if not (y_N >= 0).any():
+            raise ConfigError(f"this model learns from some labels, and no training example of {images.name} has one")
     size = images.sizes()["train"]
     alone = (size if s.full_batch else min(s.batch_size, size)) == 1
     if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
@@ -359,12 +375,23 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
 
 def _take_weights(net: Model, source: RunFolder) -> str:
     """Copy weights of equal name and shape from another run."""
-    saved, own = source.load_model().state_dict(), net.state_dict()
+    saved, own = _renamed(net, source.load_model().state_dict()), net.state_dict()
     fitting: dict[str, Tensor] = {k: v for k, v in saved.items() if k in own and own[k].shape == v.shape}
     if not fitting:
         raise RunError(f"no weight of {source.path} fits this model; --init-from needs a run with the same nets")
     net.load_state_dict(own | fitting)
     return f"Took {len(fitting)} of {len(own)} tensors from {source.path}."
+
+
+def _renamed(net: Model, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Another model's tensors under the names that its parts have in this one (`Model.takes`)."""
+    named_here = {
+        here + name[len(there) :]: value
+        for name, value in saved.items()
+        for there, here in net.takes.items()
+        if name.startswith(there)
+    }
+    return named_here | saved
 
 
 def environment(settings: TrainSettings) -> dict[str, Any]:

@@ -45,8 +45,6 @@ class Examples(Protocol):
     def y(self) -> Tensor | None: ...  # noqa: D102
     @property
     def attributes(self) -> Tensor | None: ...  # noqa: D102
-    @property
-    def labelled(self) -> Tensor | None: ...  # noqa: D102
 
 
 class Batches(Protocol):
@@ -120,12 +118,13 @@ class _Meter:
 
 def _as_batch(e: Examples, step: Tensor | None = None) -> Batch:
     """The examples as models see them; without a step outside training, where schedules stand at their end."""
-    return Batch(e.x, e.y, e.attributes, e.labelled, step)
+    return Batch(e.x, e.y, e.attributes, step)
 
 
 class Loop:
     """Trains `model` on `batches`; `restore` it from a checkpoint before `run` to go on with an earlier run.
 
+    labelled: what phases that ask for labelled examples take, a fresh batch each turn; without it they see the step's.
     held_out: starts one pass over held-out batches; without it there is no early stopping, plateau or best checkpoint.
     probe: a batch that the failure detectors look at after each epoch.
     """
@@ -138,17 +137,20 @@ class Loop:
         execution: Execution,
         checkpoints: CheckpointFolder,
         *,
+        labelled: Batches | None = None,
         held_out: Callable[[], Iterable[Examples]] | None = None,
         probe: Examples | None = None,
         hooks: Hooks | None = None,
     ) -> None:
         self.model, self.batches, self.settings, self.execution = model, batches, settings, execution
-        self.checkpoints, self.held_out, self.probe = checkpoints, held_out, probe
+        self.checkpoints, self.labelled, self.held_out, self.probe = checkpoints, labelled, held_out, probe
         self.hooks = hooks or Hooks()
         self.progress = Progress()
         self.device = torch.device(execution.device)
         self.rng = torch.Generator(self.device).manual_seed(settings.seed)
-        self.optimisers = {p.name: optim.make_optimiser(p.parameters(), settings, self.device) for p in model.phases}
+        self.optimisers = {
+            p.name: optim.make_optimiser(p.parameters(), settings, self.device, p.rate) for p in model.phases
+        }
         self.schedules = {n: optim.make_schedule(o, settings, self._epochs()) for n, o in self.optimisers.items()}
         self.ema = Ema(model, settings.ema_halflife_images) if settings.ema_halflife_images else None
         self.detectors = watch.detectors()
@@ -167,21 +169,24 @@ class Loop:
 
     def step(self) -> None:
         """One round of all phases; every repetition after a phase's first takes the next batch."""
-        round_: list[Batch] = [self._next_batch()]
+        round_: list[Batch] = [self._next_batch(self.batches)]
         shared = self._shared(round_[0])
         for phase in self.model.phases:
             for turn in range(phase.repeat):
+                if phase.labelled and self.labelled:
+                    self._turn(phase, self._next_batch(self.labelled), shared)
+                    continue
                 if turn == len(round_):
-                    round_.append(self._next_batch())
+                    round_.append(self._next_batch(self.batches))
                 self._turn(phase, round_[turn], shared)
         self.progress.step += 1
         self.progress.images += sum(len(b.x) for b in round_)
         if self.ema:
             self.ema.update(self.model, sum(len(b.x) for b in round_))
 
-    def _next_batch(self) -> Batch:
+    def _next_batch(self, source: Batches) -> Batch:
         step = torch.full((), float(self.progress.step), device=self.device)
-        return _as_batch(self.batches.next(), step)
+        return _as_batch(source.next(), step)
 
     def _shared(self, batch: Batch) -> Draws:
         if self.model.has_shared:
@@ -339,7 +344,7 @@ class Loop:
         terms = meter.means()
         p = self.progress
         self.hooks.log({"kind": "held_out", "step": p.step, "epoch": p.epoch, "images": p.images, "terms": terms})
-        return terms[f"{self.model.phases[0].name}/total"]
+        return terms[f"{self.model.judged_by}/total"] if self.model.judged_by else None
 
     def _look(self, *, last: bool) -> None:
         if self.probe is None:
@@ -416,6 +421,7 @@ class Loop:
                 "progress": vars(self.progress),
                 "groups": groups,
                 "batches": self.batches.state(),
+                "labelled": self.labelled.state() if self.labelled else None,
                 "schedules": {n: s.state_dict() for n, s in self.schedules.items() if s},
                 "watch": {w.name: w.state() for w in self.detectors},
                 "execution": self.execution.to_dict(),
@@ -438,6 +444,8 @@ class Loop:
                 detector.restore(state["watch"][detector.name])
             self.rng.set_state(tensors["rng"])
             self.batches.restore(state["batches"])
+            if self.labelled:
+                self.labelled.restore(state["labelled"])
             self.progress = Progress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]

@@ -13,10 +13,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnP
 from latentscape.training.settings import TrainSettings
 
 
-def make_optimiser(parameters: list[nn.Parameter], s: TrainSettings, device: torch.device) -> Optimizer:
-    """The phase's optimiser; fused kernels where torch has them (CPU and CUDA)."""
+def make_optimiser(
+    parameters: list[nn.Parameter], s: TrainSettings, device: torch.device, rate: float = 1.0
+) -> Optimizer:
+    """The phase's optimiser, at `rate` times the run's learning rate; fused where torch has that (CPU and CUDA)."""
     fused = device.type in ("cpu", "cuda")
-    common: dict[str, Any] = {"lr": s.learning_rate, "weight_decay": s.weight_decay}
+    common: dict[str, Any] = {"lr": rate * s.learning_rate, "weight_decay": s.weight_decay}
     if s.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, **common)
     if s.optimiser == "sgd":
