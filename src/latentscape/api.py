@@ -10,7 +10,7 @@ from latentscape.contract import Trained
 from latentscape.errors import ConfigError
 from latentscape.report.html import write_report
 from latentscape.runs import RunFolder, free_name
-from latentscape.tasks import evaluating, overrides, showing, training
+from latentscape.tasks import adopting, evaluating, overrides, showing, training
 from latentscape.tasks.training import Console, Run, Silent
 from latentscape.training.settings import TrainSettings
 
@@ -20,7 +20,7 @@ def train(
     data: Any,
     *,
     out: Path | str | None = None,
-    init_from: Path | str | None = None,
+    init_from: adopting.Sources | None = None,
     finish: bool = True,
     command: str | None = None,
     console: Console | None = None,
@@ -29,7 +29,8 @@ def train(
     """Train `model` on `data`; then evaluate it, draw its pictures and write its report, unless `finish` is false.
 
     model: a name of `latentscape models`. data: a name, a path, an array, a tensor, or an `ImageSet`. settings: any
-    training, model or data setting by name: `latent_dim=2, epochs=10, size="64"`. Returns the run: `.path`, `.model`
+    training, model or data setting by name: `latent_dim=2, epochs=10, size="64"`. init_from: a run folder or file of
+    weights to start from, or one for each part: `{"generator": "G.pt"}`. Returns the run: `.path`, `.model`
     (on the CPU, in evaluation mode), `.data`, `.folder`. Raises `UserError` and `RunFailed` of `latentscape.errors`.
     """
     run = training.train(model, data, out=out, init_from=init_from, command=command, console=console, **settings)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from latentscape import models
 from latentscape.config import flag
@@ -26,7 +25,7 @@ from latentscape.data.batches import Gatherer, TrainBatches, in_order
 from latentscape.data.names import named
 from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
-from latentscape.tasks import overrides
+from latentscape.tasks import adopting, overrides
 from latentscape.training import execution
 from latentscape.training.loop import Hooks, Loop
 from latentscape.training.settings import TrainSettings
@@ -92,7 +91,7 @@ def train(
     data: Any,
     *,
     out: Path | str | None = None,
-    init_from: Path | str | None = None,
+    init_from: adopting.Sources | None = None,
     scale: float = 1.0,
     command: str | None = None,
     console: Console | None = None,
@@ -104,7 +103,8 @@ def train(
     """Train `model` on `data` into a new run folder.
 
     data: a name (`digits`, `mnist`, …), a path, an array, a tensor, or a loaded `ImageSet`. settings: any training,
-    model or data setting by name (`latent_dim=2, epochs=10, size="64"`). scale: multiplies the number of steps.
+    model or data setting by name (`latent_dim=2, epochs=10, size="64"`). init_from: a run folder or file of weights, or
+    one for each part (`adopting.Sources`). scale: multiplies the number of steps.
     recipe: the name of the recipe that the settings are from, for the run's record. watch: shown a copy of the model
     at step 0, after every `watch_every` steps (0: each epoch) and at the end; see `training.loop.Hooks`.
     Raises `UserError` on bad settings or data (before anything is written) and `RunFailed` when the run fails.
@@ -122,10 +122,9 @@ def train(
         train_settings, config = _scaled(net, train_settings, images, scale), config.scaled(scale)
         net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     if init_from is not None:
-        console.say(_take_weights(net, RunFolder(init_from)))
-    source = str(data) if isinstance(data, (str, Path)) else ""
-    if source and not named(data) and Path(data).exists():  # a folder called mnist does not hide the set of that name
-        source = str(Path(data).resolve())
+        for took in adopting.adopt(net, init_from):
+            console.say(took.said)
+    source = source_of(data)
     folder = RunFolder.create(
         out or free_name(Path("runs"), f"{model}-{images.name}"),
         config={
@@ -134,7 +133,7 @@ def train(
                 "data": source,
                 "shape": list(images.shape.dims),
                 "classes": images.classes,
-                "init_from": str(Path(init_from).resolve()) if init_from else "",
+                "init_from": adopting.as_text(init_from) if init_from else "",
                 "recipe": recipe,
             },
             "train": train_settings.to_dict(),
@@ -167,6 +166,10 @@ def resume(
     _check_watch(watch_every)
     folder = RunFolder(path)
     config = folder.config()
+    if config["run"].get("imported"):
+        raise RunError(
+            f"{path} holds weights from elsewhere and was not trained; train a new run from them: --init-from {path}"
+        )
     source = data if data is not None else config["run"]["data"]
     if isinstance(source, str) and not source:
         raise RunError(f"{path} was trained on arrays in memory; resume it from Python with resume(path, data=…)")
@@ -187,9 +190,17 @@ def resume(
             f"{path} was fitted in closed form, without epochs or steps; leave --epochs and --max-steps out"
         )
     if config["run"].get("init_from") and folder.checkpoints().newest() is None:
-        _take_weights(net, RunFolder(config["run"]["init_from"]))
+        adopting.adopt(net, config["run"]["init_from"])
     hooks = Hooks(watch=watch, watch_every=watch_every)
     return _run(folder, net, images, settings, console, hooks, more=more)
+
+
+def source_of(data: Any) -> str:
+    """What a run's record calls its data: a name, or a whole path; empty for arrays in memory."""
+    source = str(data) if isinstance(data, (str, Path)) else ""
+    if source and not named(data) and Path(data).exists():  # a folder called mnist does not hide the set of that name
+        source = str(Path(data).resolve())
+    return source
 
 
 def _check_watch(watch_every: int) -> None:
@@ -371,27 +382,6 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
     alone = (size if s.full_batch else min(s.batch_size, size)) == 1
     if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
         raise ConfigError("BatchNorm needs at least two examples per step; give --batch-size 2 or more, or --norm none")
-
-
-def _take_weights(net: Model, source: RunFolder) -> str:
-    """Copy weights of equal name and shape from another run."""
-    saved, own = _renamed(net, source.load_model().state_dict()), net.state_dict()
-    fitting: dict[str, Tensor] = {k: v for k, v in saved.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise RunError(f"no weight of {source.path} fits this model; --init-from needs a run with the same nets")
-    net.load_state_dict(own | fitting)
-    return f"Took {len(fitting)} of {len(own)} tensors from {source.path}."
-
-
-def _renamed(net: Model, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Another model's tensors under the names that its parts have in this one (`Model.takes`)."""
-    named_here = {
-        here + name[len(there) :]: value
-        for name, value in saved.items()
-        for there, here in net.takes.items()
-        if name.startswith(there)
-    }
-    return named_here | saved
 
 
 def environment(settings: TrainSettings) -> dict[str, Any]:
