@@ -1,0 +1,173 @@
+"""Adversarial autoencoder with style and label apart: the code z holds what the label does not say.
+
+Source: Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), sections 4 and 5; spec row B24. The encoder gives a
+style z, brought to its prior by a discriminator as in the adversarial autoencoder, and a label ŷ, learned from the
+labels by the cross-entropy. The decoder takes both. A further player, the adversary, reads the label off z, and the
+encoder is made to leave it at the uniform guess. Players in their order:
+
+reconstruct    encoder and decoder lower the reconstruction loss plus the label's cross-entropy;
+generate       the style's part of the encoder fools discriminator and adversary;
+discriminate   the discriminator tells styles from draws of the prior;
+accuse         the adversary learns to read the label off z, several turns a step.
+
+A reading that stays at chance may only mean that the adversary is weak: `style_accuracy` of the evaluation is what a
+fresh classifier finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentscape import contract
+from latentscape.config import DataShape, setting
+from latentscape.contract import Batch, Draws, Losses, Phase
+from latentscape.models import adversarial_autoencoder
+from latentscape.models.adversarial_autoencoder import fooled, told_apart
+from latentscape.nets import build, conditioning, mlp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(adversarial_autoencoder.Config):
+    """Settings of the style and label autoencoder."""
+
+    net: Literal["auto", "mlp", "conv", "resnet"] = setting("auto", "auto: conv for images, mlp for vectors")
+    latent_dim: int = setting(10, "size of the style vector", at_least=1)
+    prior: Literal["uniform", "gaussian", "mixture", "ring", "swiss-roll", "boxes", "points"] = setting(
+        "gaussian",
+        "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
+        "points: prior_file",
+    )
+    label_weight: float = setting(1.0, "weight of the label's cross-entropy beside the reconstruction", at_least=0)
+    adversary: bool = setting(True, "whether a further net reads the label off the style, and the encoder resists")
+    adversary_weight: float = setting(
+        1.0, "weight of the adversary's reading beside the discriminator's, in the encoder's loss", at_least=0
+    )
+    adversary_hidden: tuple[int, ...] = setting((256, 256), "hidden layer sizes of the adversary", at_least=1)
+    adversary_turns: int = setting(1, "turns of the adversary in a step, each with the next batch", at_least=1)
+    adversary_rate: float = setting(1.0, "the adversary's learning rate as a multiple of the run's", above=0)
+
+
+class Model(adversarial_autoencoder.Model, contract.Classifies):
+    """x → (z, ŷ) → x̂; the decoder takes the probabilities of ŷ, or a label where it is given one."""
+
+    Config = Config
+    needs_labels = True
+
+    def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
+        super().__init__(shape, config, classes)
+        self.phases = self.players()
+
+    def nets(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder, x_BX → z_BL and logits B×K, and the decoder, which takes z and a label's code."""
+        encoder = Encoder(self.shape, self.latent_dim, self.classes, self.config)
+        return encoder, conditioning.ConditionalDecoder(self.latent_dim, self.shape, self.config, self.classes)
+
+    def players(self) -> tuple[Phase, ...]:
+        """The players in the order of their turns."""
+        config = self.config
+        style = (self.encoder.trunk, self.encoder.style)
+        players = [
+            Phase("reconstruct", (self.encoder, self.decoder)),
+            Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
+            Phase("discriminate", (self.discriminator,), low_precision=False),
+        ]
+        if config.adversary:
+            sizes = (self.latent_dim, *config.adversary_hidden)
+            layers = mlp.layers(sizes, norm=False, activation=partial(nn.LeakyReLU, 0.2))
+            self.adversary = nn.Sequential(*layers, nn.Linear(sizes[-1], self.classes))
+            turns, rate = config.adversary_turns, config.adversary_rate
+            players.append(Phase("accuse", (self.adversary,), turns, low_precision=False, rate=rate))
+        return tuple(players)
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:
+        """The loss of one player; see the top of this file."""
+        if phase == "reconstruct":
+            return self.reconstructed(batch)
+        if phase == "generate":
+            return self.generated(batch, draws)
+        with torch.no_grad():
+            z_BL = self.encode(batch.x).float()
+        if phase == "discriminate":
+            return told_apart(*self.discriminator.both(z_BL, draws["prior"]))
+        nats, right = read_rightly(self.adversary(z_BL), batch.y)
+        return Losses(nats, {"adversary_nats": nats, "adversary_accuracy": right})
+
+    def reconstructed(self, batch: Batch) -> Losses:
+        """The reconstruction from z and ŷ, mean over all values, plus the weighted cross-entropy of known labels."""
+        z_BL, logits_BK = self.encoder(batch.x)
+        logits_BK = logits_BK.float()
+        recon = self.reconstruction(self.decoder(z_BL, logits_BK.softmax(1)), batch.x)
+        nats, right = read_rightly(logits_BK, batch.y)
+        terms = {**recon.terms, "label_nats": nats, "label_accuracy": right}
+        return Losses(recon.total + self.config.label_weight * nats, terms)
+
+    def generated(self, batch: Batch, draws: Draws) -> Losses:
+        """What the encoder pays where the discriminator knows its styles, and where the adversary reads them.
+
+        The latter is the cross-entropy of the adversary's reading under the uniform guess: least, log K, where the
+        reading is uniform. To maximise the adversary's own loss would reward styles read as a wrong class.
+        """
+        z_BL, weight = self.encode(batch.x).float(), self.config.adversarial_weight
+        losses = fooled(self.discriminator(z_BL, draws.get("prior")), weight)
+        if not self.config.adversary:
+            return losses
+        blind = -F.log_softmax(self.adversary(z_BL), 1).mean()
+        total = losses.total + weight * self.config.adversary_weight * blind
+        return Losses(total, {**losses.terms, "blind_nats": blind})
+
+    # ---- use ---------------------------------------------------------------------------------------------------
+
+    def encode(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
+        """The style z_BL; the encoder is not told the label."""
+        return self.encoder.style(self.encoder.trunk(x_BX))
+
+    def decode(self, z_BL: Tensor, y_B: Tensor | None = None) -> Tensor:
+        """x̂_BX of a style under given labels; `y_B` must be given, and −1 decodes under none."""
+        return self.output(self.decoder(z_BL, conditioning.label_code(y_B, self.classes, "one-hot")))
+
+    def reconstruct(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
+        """x̂_BX under the label given, or the encoder's own where none is, or it is −1."""
+        z_BL, logits_BK = self.encoder(x_BX)
+        c_BK = logits_BK.float().softmax(1)
+        if y_B is not None:
+            c_BK = torch.where(y_B[:, None] < 0, c_BK, conditioning.label_code(y_B, self.classes, "one-hot"))
+        return self.output(self.decoder(z_BL, c_BK))
+
+    def classify(self, x_BX: Tensor) -> Tensor:
+        """Logits B×K of ŷ."""
+        return self.encoder.label(self.encoder.trunk(x_BX))
+
+    def features(self, x_BX: Tensor) -> Tensor:
+        """B×F: the trunk's output, of which style and label are linear functions."""
+        return self.encoder.trunk(x_BX)
+
+
+class Encoder(nn.Module):
+    """x_BX → z_BL and logits B×K: one trunk with two linear heads."""
+
+    def __init__(self, shape: DataShape, dims: int, classes: int, settings: build.NetSettings) -> None:
+        super().__init__()
+        self.trunk, size = build.trunk(shape, settings)
+        self.style, self.label = nn.Linear(size, dims), nn.Linear(size, classes)
+
+    def forward(self, x_BX: Tensor) -> tuple[Tensor, Tensor]:
+        """z_BL and logits B×K."""
+        features_BF = self.trunk(x_BX)
+        return self.style(features_BF), self.label(features_BF)
+
+
+def read_rightly(logits_BK: Tensor, y_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats and share read rightly over the examples with a label; a batch without any costs 0."""
+    assert y_B is not None
+    known_B = y_B >= 0
+    count = known_B.sum().clamp_min(1)
+    nats = F.cross_entropy(logits_BK.float(), y_B, ignore_index=-1, reduction="sum") / count
+    return nats, ((logits_BK.argmax(1) == y_B) & known_B).sum() / count
