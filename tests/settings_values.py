@@ -58,7 +58,8 @@ def another(settings: type) -> dict[str, Any]:
         kind = base(hint)
         bounds = f.metadata.get("bounds", {})
         if typing.get_origin(kind) is Literal:
-            out[f.name] = next(v for v in typing.get_args(kind) if v != f.default)
+            value = next(v for v in typing.get_args(kind) if v != f.default)
+            out[f.name] = (value,) if typing.get_origin(hint) is tuple else value
         elif kind is bool:
             out[f.name] = not f.default
         elif kind in (int, float):

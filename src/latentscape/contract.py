@@ -247,9 +247,12 @@ class Classifies(ABC):
 class Discriminates(ABC):
     """Tells real examples from generated ones."""
 
+    probabilities: bool = True
+    """Whether the sigmoid of a logit is a probability; a Wasserstein critic's number is only larger or smaller."""
+
     @abstractmethod
-    def discriminate(self, x_BX: Tensor) -> Tensor:
-        """x_BX → logits B; positive means real."""
+    def discriminate(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
+        """x_BX → logits B; positive means real. `y_B` where the model reads labels."""
 
 
 WHAT = {

@@ -19,12 +19,9 @@ GRID_DEPTH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetSettings(Settings):
-    """Which nets, and how large."""
+class NetSize(Settings):
+    """How large nets are, and what stands between their layers."""
 
-    net: Literal["auto", "mlp", "conv", "grid", "resnet"] = setting(
-        "auto", "auto: conv for images, mlp for vectors; grid: convolutions only, the code is a grid of features"
-    )
     hidden: tuple[int, ...] = setting((256, 128), "mlp: hidden layer sizes of the encoder, mirrored", at_least=1)
     width: int | None = setting(
         None, "conv, resnet: filters of the first layer, doubled at each halving; unset: 32 and 64", at_least=1
@@ -39,6 +36,15 @@ class NetSettings(Settings):
     slope: float = setting(0.01, "leaky-relu: its slope below zero", at_least=0, below=1)
     first_conv: bool = setting(False, "resnet: first layer 7×7 of stride 2 (for large pictures), not 3×3 of stride 1")
     maxpool1: bool = setting(False, "resnet: halve the picture once more, by a max-pool after the first layer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetSettings(NetSize):
+    """Which nets, and how large."""
+
+    net: Literal["auto", "mlp", "conv", "grid", "resnet"] = setting(
+        "auto", "auto: conv for images, mlp for vectors; grid: convolutions only, the code is a grid of features"
+    )
 
 
 def kind(shape: DataShape, settings: NetSettings) -> NetKind:
@@ -65,7 +71,7 @@ def width(shape: DataShape, settings: NetSettings) -> int:
     return settings.width or (64 if kind(shape, settings) == "resnet" else 32)
 
 
-def activation_of(settings: NetSettings, auto: ActivationName, *, inplace: bool = False) -> Activation:
+def activation_of(settings: NetSize, auto: ActivationName, *, inplace: bool = False) -> Activation:
     """Makes the activation layers that the settings ask for; `auto` is what their "auto" stands for in this net."""
     name = auto if settings.activation == "auto" else settings.activation
     return activation(name, settings.slope, inplace=inplace)
