@@ -69,6 +69,7 @@ class Model(autoencoder.Model, contract.Samples):
     """x → z → x̂, and z → discriminator ← draws of the prior."""
 
     Config = Config
+    points: Tensor
 
     def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
@@ -102,7 +103,7 @@ class Model(autoencoder.Model, contract.Samples):
         return super().train(mode)
 
     @classmethod
-    def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:
+    def training_defaults(cls, shape: DataShape, config: Any) -> dict[str, Any]:
         """Spec row B23. A prior file that cannot be read raises `ConfigError` here, before a run begins."""
         if config.prior == "points":
             _prior_points.read(config.prior_file, config.latent_dim)

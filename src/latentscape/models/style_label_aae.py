@@ -58,6 +58,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
 
     Config = Config
     needs_labels = True
+    encoder: Encoder
 
     def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
