@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -40,7 +41,7 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
 
     norms: ClassVar[tuple[bool, bool]] = (True, True)
     """BatchNorm in generator and discriminator where the settings say auto."""
-    takes: ClassVar[dict[str, str]] = {"decoder.": "generator.net.", "encoder.": "discriminator.body."}
+    takes: ClassVar[Mapping[str, str]] = {"decoder.": "generator.net.", "encoder.": "discriminator.body."}
 
     def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
         self.needs_labels = config.conditional
