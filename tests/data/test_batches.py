@@ -124,3 +124,120 @@ def test_dynamic_binarisation_redraws_training_pixels_only():
     assert set(a.unique().tolist()) == {0.0, 1.0}
     batches.restore(batches.state() | {"taken": 1})
     assert torch.equal(batches.next().x, two)
+
+
+def ramps(flip="none", shift=0, n=600, **settings):
+    """Copies of one 2×5×6 image without symmetry, every value different, all of them for training."""
+    ramp = np.arange(10, 70, dtype=np.uint8).reshape(1, 2, 5, 6).repeat(n, 0)
+    chosen = DataSettings(valid_fraction=0, test_fraction=0, flip=flip, shift=shift, **settings)
+    return load_data((ramp, np.zeros(n, dtype=np.int64)), chosen)
+
+
+def taken(images, n=600, value_range="unit"):
+    x = stream(Gatherer(images, "train", value_range, "cpu"), n).next().x
+    return x if value_range == "signed" else (255 * x).round()
+
+
+@pytest.mark.parametrize(
+    ("flip", "axes"), [("horizontal", [(3,)]), ("vertical", [(2,)]), ("both", [(2,), (3,), (2, 3)])]
+)
+def test_flips_mirror_half_of_the_training_images_along_each_axis(flip, axes):
+    images = ramps(flip)
+    kinds = torch.stack([images.x[0].float(), *(images.x[:1].flip(a)[0].float() for a in axes)])
+    shares = (taken(images)[:, None] == kinds).flatten(2).all(2).float().mean(0)
+    assert float(shares.sum()) == pytest.approx(1)
+    assert shares.tolist() == pytest.approx([1 / len(kinds)] * len(kinds), abs=0.06)
+
+
+def test_shifts_go_each_way_equally_often_and_repeat_the_border():
+    images = ramps(shift=2)
+    padded = torch.nn.functional.pad(images.x[:1].float(), (2, 2, 2, 2), mode="replicate")[0]
+    kinds = torch.stack([padded[:, a : a + 5, b : b + 6] for a in range(5) for b in range(5)])
+    shares = (taken(images)[:, None] == kinds).flatten(2).all(2).float().mean(0)
+    assert float(shares.sum()) == pytest.approx(1)
+    assert shares.min() > 0.015
+    assert shares.max() < 0.075
+
+
+def test_flips_and_shifts_together_are_one_change_of_each():
+    images = ramps("both", 1)
+    x = taken(images)
+    assert len(torch.unique(x.flatten(1), dim=0)) == 36
+    assert torch.isin(x, images.x.float()).all()
+
+
+@pytest.mark.parametrize("value_range", ["signed", "real"])
+def test_augmented_pixels_are_scaled_as_others_are(value_range):
+    plain, changed = taken(ramps(), 600, value_range), taken(ramps("both"), 600, value_range)
+    assert torch.equal(plain.unique(), changed.unique())
+    assert not torch.equal(plain, changed)
+
+
+def test_augmentation_reaches_training_batches_only():
+    """Not a pass over the training split either: that is how it is encoded, measured and probed."""
+    images = ramps("both", 2)
+    for split in ("train", "all"):
+        x = torch.cat([b.x for b in in_order(Gatherer(images, split, "unit", "cpu"))])
+        assert torch.equal((255 * x).round(), images.x.float())
+    assert torch.equal((255 * Gatherer(images, "train", "unit", "cpu").take(torch.arange(9)).x).round(), images.x[:9])
+
+
+@pytest.mark.parametrize("binarise", ["none", "dynamic", "fixed"])
+def test_augmented_batches_go_on_from_a_position_and_differ_from_each_other(binarise):
+    grey = np.random.default_rng(0).integers(0, 256, (40, 1, 6, 6), dtype=np.uint8)
+    images = load_data(grey, DataSettings(valid_fraction=0, test_fraction=0, flip="both", shift=1, binarise=binarise))
+    source = Gatherer(images, "train", "unit", "cpu")
+    one, two, other = stream(source, 20), stream(source, 20), stream(source, 20, seed=1)
+    batches = [one.next().x for _ in range(9)]
+    two.restore(two.state() | {"taken": 3})
+    assert all(torch.equal(x, two.next().x) for x in batches[3:])
+    assert not torch.equal(batches[0], other.next().x)
+    if binarise != "none":
+        assert torch.cat(batches).unique().tolist() == [0, 1]
+    again = stream(Gatherer(ramps("both"), "train", "unit", "cpu"), 600)
+    assert not torch.equal(again.next().x, again.next().x)  # the same images, other draws
+
+
+def test_binarised_pixels_are_drawn_where_the_image_was_moved_to():
+    """Half of each picture is black, half white: a draw changes nothing, a flip all."""
+    grey = np.zeros((200, 1, 4, 4), np.uint8)
+    grey[..., 2:] = 255
+    settings = DataSettings(valid_fraction=0, test_fraction=0, flip="horizontal", binarise="dynamic")
+    x = taken(load_data(grey, settings), 200)
+    mirrored = (x[..., 0] == 255).all(2).flatten()
+    assert torch.equal(x[mirrored], torch.from_numpy(grey)[mirrored].flip(3).float())
+    assert 0.35 < float(mirrored.float().mean()) < 0.65
+
+
+def test_a_set_that_is_not_resident_is_augmented_alike(monkeypatch):
+    images = ramps("both", 2)
+    one = taken(images)
+    monkeypatch.setattr(room, "RESIDENT_BYTES", 10)
+    assert torch.equal(one, taken(images))
+
+
+def test_augmentation_changed_half_way_is_refused():
+    plain, mirrored = (stream(Gatherer(ramps(f), "train", "unit", "cpu"), 8) for f in ("none", "horizontal"))
+    assert "flip" not in plain.state()  # positions written without augmentation are as they were
+    for a, b in ((plain, mirrored), (mirrored, plain)):
+        with pytest.raises(ValueError, match="flip"):
+            a.restore(b.state())
+
+
+def test_augmentation_does_not_make_it_another_set():
+    """What is measured on it can be compared with runs that did not augment."""
+    assert ramps("both", 2).fingerprint == ramps().fingerprint
+
+
+@pytest.mark.parametrize(("settings", "flag"), [({"flip": "vertical"}, "--flip"), ({"shift": 1}, "--shift")])
+def test_vectors_are_neither_mirrored_nor_moved(settings, flag):
+    with pytest.raises(DataError, match=f"{flag} is for images, but .* holds vectors of 5; leave it out"):
+        load_data(np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32), DataSettings(**settings))
+
+
+def test_a_shift_stays_below_the_sides_that_training_sees():
+    assert ramps(shift=4).shift == 4
+    with pytest.raises(DataError, match=r"--shift must be less than either side .* 5 x 6 pixels; got 5"):
+        ramps(shift=5)
+    with pytest.raises(DataError, match="4 x 4 pixels; got 4"):
+        ramps(shift=4, size="4")

@@ -1,6 +1,7 @@
 """Seeded batches on the device: pixels stay uint8 until they are there.
 
-The order of every epoch is a function of (seed, epoch), so that a position is all a checkpoint needs.
+The order of every epoch is a function of (seed, epoch), and what is drawn for a batch one of (seed, batches taken), so
+that a position is all a checkpoint needs.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Gatherer:
         if labelled:
             self.rows = self.rows[data.labels[self.rows] >= 0] if data.labels is not None else self.rows[:0]
         self.binarise = data.binarise == "dynamic" and split == "train"
+        self.flip, self.shift = data.flip, data.shift
         self.x: Tensor = data.x
         self.y = data.labels[self.rows].to(self.device) if data.labels is not None else None
         self.attributes = data.attributes[self.rows].to(self.device) if data.attributes is not None else None
@@ -61,14 +63,24 @@ class Gatherer:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, picks: Tensor, rng: torch.Generator | None = None) -> Examples:
-        """The examples at positions `picks` of the split; `rng` redraws binarised pixels."""
+    @property
+    def augments(self) -> bool:
+        """Whether training batches show their images mirrored or moved."""
+        return self.flip != "none" or self.shift > 0
+
+    def take(self, picks: Tensor, rng: torch.Generator | None = None, *, augment: bool = False) -> Examples:
+        """The examples at positions `picks` of the split; `rng`, on the device, redraws binarised pixels.
+
+        augment: mirror and move the images as the set's settings say, also by draws of `rng`.
+        """
         if self.resident:
             here = picks.to(self.device)
             raw = torch.index_select(self.x, 0, here)
         else:
             here = picks.to(self.device)
             raw = torch.index_select(self.x, 0, self.rows[picks]).to(self.device)
+        if augment and self.augments:
+            raw = moved(raw, self.flip, self.shift, rng)
         x = to_range(raw, self.value_range)
         if self.binarise:
             chance = to_range(raw, "unit")
@@ -81,6 +93,31 @@ class Gatherer:
             self.y[here] if self.y is not None else None,
             self.attributes[here] if self.attributes is not None else None,
         )
+
+
+def moved(x_BCHW: Tensor, flip: str, shift: int, rng: torch.Generator | None) -> Tensor:
+    """Each image mirrored with probability ½ along each axis that `flip` names, and moved by −shift…shift pixels.
+
+    Every whole number of pixels is as likely as any other, on each axis by itself; what comes in at an edge repeats the
+    border. One gather, whatever is asked. `rng` is on the device of `x_BCHW`.
+    """
+    batch, channels, height, width = x_BCHW.shape
+    rows_BH = _places(x_BCHW, height, shift, flip in ("vertical", "both"), rng)
+    columns_BW = _places(x_BCHW, width, shift, flip in ("horizontal", "both"), rng)
+    source_BN = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).view(batch, 1, -1)
+    return x_BCHW.flatten(2).gather(2, source_BN.expand(-1, channels, -1)).view(x_BCHW.shape)
+
+
+def _places(x_BCHW: Tensor, side: int, shift: int, mirror: bool, rng: torch.Generator | None) -> Tensor:
+    """Where each place of an axis takes its value from, int64 B×side."""
+    size, device = (len(x_BCHW), 1), x_BCHW.device
+    place_BS = torch.arange(side, device=device).expand(len(x_BCHW), -1)
+    if shift:
+        by_B1 = torch.randint(-shift, shift + 1, size, generator=rng, device=device)
+        place_BS = (place_BS - by_B1).clamp(0, side - 1)
+    if mirror:
+        place_BS = torch.where(torch.rand(size, generator=rng, device=device) < 0.5, side - 1 - place_BS, place_BS)
+    return place_BS
 
 
 class TrainBatches:
@@ -104,17 +141,20 @@ class TrainBatches:
             self._order = torch.randperm(len(self.source), generator=order_seed)
             self._order = self._order.to(self.source.device) if self.source.resident else self._order
         picks = self._order[place * self.batch_size : (place + 1) * self.batch_size]
-        if self.source.binarise:
+        if self.source.binarise or self.source.augments:
             self._rng.manual_seed((self.seed * 1_000_003 + self.taken) * 2 + 1)
         self.taken += 1
-        return self.source.take(picks, self._rng)
+        return self.source.take(picks, self._rng, augment=True)
 
     def state(self) -> dict[str, Any]:
         """The position; the order follows from seed and epoch."""
-        return {"taken": self.taken, "n": len(self.source), "batch_size": self.batch_size, "seed": self.seed}
+        state = {"taken": self.taken, "n": len(self.source), "batch_size": self.batch_size, "seed": self.seed}
+        if self.source.augments:
+            state |= {"flip": self.source.flip, "shift": self.source.shift}
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on at a position. Other data or another batch size raises `ValueError`."""
+        """Go on at a position. Other data, another batch size or other augmentation raises `ValueError`."""
         if state != self.state() | {"taken": state["taken"]}:
             raise ValueError(f"the data stream was {state}, now {self.state()}")
         self.taken, self._order = state["taken"], None
@@ -125,8 +165,8 @@ def in_order(
 ) -> Iterator[Examples]:
     """One pass in the set's own order, tail included; `limit` stops after so many examples.
 
-    picks: go over these positions of the split instead. Pixels that are binarised anew are drawn from seed 0, so that
-    every pass sees the same.
+    picks: go over these positions of the split instead. Nothing is mirrored or moved, and pixels that are binarised
+    anew are drawn from seed 0, so that every pass sees the same.
     """
     if picks is None:
         picks = torch.arange(min(len(source), limit) if limit else len(source))

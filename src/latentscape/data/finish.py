@@ -34,6 +34,11 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
             digests, split = digests[kept], split[kept]
     if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
         raw.x, digests = adapted, digests_of(adapted)
+    if settings.shift and settings.shift >= min(raw.x.shape[2:]):
+        raise DataError(
+            f"--shift must be less than either side of the images of {raw.name}, which are {raw.x.shape[2]} x "
+            f"{raw.x.shape[3]} pixels; got {settings.shift}"
+        )
     if settings.labelled:
         _hide_labels(raw, split, settings)
     split_N = torch.from_numpy(split)
@@ -50,6 +55,8 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
         files=raw.files,
         findings=raw.findings,
         binarise=settings.binarise,
+        flip=settings.flip,
+        shift=settings.shift,
         cache_path=raw.cache_path,
     )
 
@@ -62,7 +69,12 @@ def _check(raw: Raw, settings: DataSettings) -> None:
     if raw.labels is not None and len(raw.labels) != len(raw.x):
         raise DataError(f"{raw.name} must have one label per example, found {len(raw.labels):,} for {len(raw.x):,}")
     if raw.x.is_floating_point():
-        for flag, given in (("--size", settings.size), ("--mode", settings.mode != "auto")):
+        for flag, given in (
+            ("--size", settings.size),
+            ("--mode", settings.mode != "auto"),
+            ("--flip", settings.flip != "none"),
+            ("--shift", settings.shift),
+        ):
             if given:
                 raise DataError(f"{flag} is for images, but {raw.name} holds vectors of {raw.x.shape[1]}; leave it out")
         if settings.binarise != "none":

@@ -61,6 +61,7 @@ class ImageSet:
     files: name of each example relative to the folder, or None where examples are not files.
     binarise: "none", "dynamic" (valid and test are already 0 or 255, training ones are grey and redrawn for every
         batch) or "fixed" (all are already 0 or 255).
+    flip, shift: how training batches change their images, see `DataSettings`; `x` holds them as they are.
     cache_path: the packed cache that `x` is mapped from, if any.
     """
 
@@ -75,6 +76,8 @@ class ImageSet:
     files: tuple[str, ...] | None = None
     findings: Findings = field(default_factory=Findings)
     binarise: str = "none"
+    flip: str = "none"
+    shift: int = 0
     cache_path: Path | None = None
 
     def __len__(self) -> int:

@@ -32,6 +32,14 @@ class DataSettings(Settings):
     binarise: Literal["none", "dynamic", "fixed"] = setting(
         "none", "grey images as Bernoulli draws: dynamic redraws every training batch, fixed draws once"
     )
+    flip: Literal["none", "horizontal", "vertical", "both"] = setting(
+        "none", "training images mirrored left to right, upside down or each of both, half of them, anew every batch"
+    )
+    shift: int = setting(
+        0,
+        "training images moved by up to so many pixels each way, anew every batch; edges repeat the border",
+        at_least=0,
+    )
     labelled: int = setting(
         0, "keep so many training labels, equally many of each class, and hide the rest; 0: all", at_least=0
     )
