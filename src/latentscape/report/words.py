@@ -167,9 +167,32 @@ MEANINGS = {
         percent=True,
     ),
     "mean_activation": Meaning("mean activation", "", "", "Mean activity of the code; compare it with its target."),
-    "inside_fraction": Meaning("latents inside the prior", "", "higher", "Share in the prior's region.", percent=True),
+    "inside_fraction": Meaning(
+        "latents inside the prior",
+        "",
+        "higher",
+        "Share of latents where the prior has mass; what lies outside, samples of the prior never show.",
+        percent=True,
+    ),
     "energy_distance": Meaning(
-        "energy distance to the prior", "", "lower", "Distance between latents and prior samples: 0 is the same."
+        "energy distance to the prior",
+        "",
+        "lower",
+        "How far the latents of all images are from the prior as a whole. Compare it with its floor.",
+    ),
+    "energy_distance_floor": Meaning(
+        "energy distance of prior to prior",
+        "",
+        "",
+        "The same between two sets of prior samples: latents that fill the prior exactly would score about this.",
+    ),
+    "style_accuracy": Meaning(
+        "label read off the style",
+        "",
+        "lower",
+        "How often a classifier that is trained anew finds the label in the latent, which is meant not to hold it. "
+        "Chance is best.",
+        percent=True,
     ),
     "mig": Meaning(
         "mutual information gap (MIG)",

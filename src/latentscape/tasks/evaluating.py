@@ -11,12 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentscape.contract import Classifies, Decodes, Encodes, HasLikelihood, HasPosterior, Model, Reconstructs, require
+from latentscape.contract import (
+    Classifies,
+    Decodes,
+    Encodes,
+    HasLikelihood,
+    HasPosterior,
+    Model,
+    Reconstructs,
+    Samples,
+    require,
+)
 from latentscape.data import DataSettings, ImageSet, load_data
 from latentscape.data.batches import Gatherer, in_order
 from latentscape.errors import ConfigError, DataError, RunError
 from latentscape.latents import encode
 from latentscape.metrics import latent, reconstruction
+from latentscape.numerics import energy, gaussian
 from latentscape.runs import RunFolder
 from latentscape.tasks import classify, judging
 from latentscape.tasks.classify import to_unit
@@ -24,6 +35,9 @@ from latentscape.tasks.training import Console
 
 KNN_TRAIN = 10_000
 """Most training latents that the nearest-neighbour reading uses."""
+
+ENERGY_POINTS, ENERGY_VALUES = 10_000, 2_000_000
+"""Most latents that the energy distance compares, and most numbers that they have together: wide codes are fewer."""
 
 BOUND_IMAGES, BOUND_BATCH = 1_000, 100
 """Images that the importance-weighted bound is measured on unless more are asked for; and how many at once."""
@@ -41,6 +55,12 @@ PROTOCOL = {
     "active_units": "latent dimensions with Var_x(E[z|x]) > 0.01",
     "mean_activation": "mean over units, then images; each unit's activity on [0, 1]",
     "knn_accuracy": f"5 nearest of up to {KNN_TRAIN:,} training latents, Euclidean",
+    "style_accuracy": "a fresh MLP 256-256 reads the label off the latent: trained on all training latents for "
+    f"{latent.READER_EPOCHS} epochs, Adam, seed 0",
+    "inside_fraction": "share of latents where the model's prior has mass; for priors with a sharp edge",
+    "energy_distance": "2·E‖a−b‖ − E‖a−a′‖ − E‖b−b′‖, latents (samples of the posterior where there is one) against as "
+    f"many draws of the model's prior; at most {ENERGY_POINTS:,} at random, seed 0",
+    "energy_distance_floor": "the same between two sets of prior draws of that size",
     "error_rate": classify.ERROR_RATE,
     "fid": "Heusel et al. 2017, samples of the prior against as many images of the part measured, in the features of "
     "the classifier named beside; pictures clipped to [0, 1]; counts beside",
@@ -110,6 +130,7 @@ def evaluate_model(model: Model, images: ImageSet, split: str = "test") -> tuple
         metrics = {name: total / len(source) for name, total in sums.items()}
         if latents:
             metrics |= _latent_metrics(model, images, torch.cat(latents), source.y, device, split)
+            metrics |= _prior_metrics(model, source, torch.cat(latents))
         if isinstance(model, Classifies) and images.labels is not None:
             rate, labelled = classify.error_rate(model, images, split, device)
             metrics |= {"error_rate": rate} if labelled else {}
@@ -149,14 +170,47 @@ def _latent_metrics(
     if isinstance(model, HasPosterior):
         out["active_units"] = latent.active_units(z_NL)
     if y_N is not None and images.sizes()["train"] and split not in ("train", "all") and isinstance(model, Encodes):
+        reader = model.needs_labels or isinstance(model, Classifies)  # latents that are meant to hold no label
         train = Gatherer(images, "train", model.value_range, device)
-        z_train, y_train = encode.encode_all(model, in_order(train, 500, KNN_TRAIN))
+        z_train, y_train = encode.encode_all(model, in_order(train, 500, 0 if reader else KNN_TRAIN))
         assert y_train is not None
-        known, asked = y_train >= 0, y_N.cpu() >= 0  # -1: no label
-        if known.any() and asked.any():
-            pairs = (z_train[known], y_train[known], z_NL[asked], y_N.cpu()[asked])
-            out["knn_accuracy"] = latent.knn_accuracy(*pairs)
+        known, asked = (y_train >= 0).nonzero()[:, 0], y_N.cpu() >= 0  # -1: no label
+        if len(known) and asked.any():
+            near, test = known[known < KNN_TRAIN], (z_NL[asked], y_N.cpu()[asked])
+            if len(near):
+                out["knn_accuracy"] = latent.knn_accuracy(z_train[near], y_train[near], *test)
+            if reader:
+                out["style_accuracy"] = latent.fresh_accuracy(z_train[known], y_train[known], *test)
     return out
+
+
+def _prior_metrics(model: Model, source: Gatherer, z_NL: Tensor) -> dict[str, float]:
+    """How well the latents of a split fill the model's prior; nothing for a model that lacks one of the two."""
+    if not (isinstance(model, Encodes) and isinstance(model, Samples)):
+        return {}
+    out: dict[str, float] = {}
+    inside: Any = getattr(model, "inside", lambda z_NL: None)
+    inside_N: Tensor | None = inside(z_NL)
+    if inside_N is not None:
+        out["inside_fraction"] = float(inside_N.double().mean())
+    n = max(1, min(len(z_NL), ENERGY_POINTS, ENERGY_VALUES // z_NL.shape[1]))
+    picks = torch.randperm(len(z_NL), generator=torch.Generator().manual_seed(0))[:n]
+    codes_NL = _posterior_draws(model, source, picks) if isinstance(model, HasPosterior) else z_NL[picks]
+    rng = torch.Generator(source.device).manual_seed(0)
+    one_NL, other_NL = (model.prior(n, rng).float().cpu() for _ in range(2))
+    out["energy_distance"] = energy.distance(codes_NL, one_NL)
+    out["energy_distance_floor"] = energy.distance(one_NL, other_NL)
+    return out
+
+
+def _posterior_draws(model: HasPosterior, source: Gatherer, picks: Tensor) -> Tensor:
+    """One sample z_NL of the posterior of each picked example, seed 0, on the CPU."""
+    rng, drawn = torch.Generator(source.device).manual_seed(0), []
+    for b in in_order(source, 500, picks=picks):
+        q = model.posterior(b.x, b.y)
+        eps = torch.randn(q.mean.shape, generator=rng, device=rng.device)
+        drawn.append(gaussian.reparameterise(q.mean, q.log_var, eps).float().cpu())
+    return torch.cat(drawn)
 
 
 @torch.no_grad()
