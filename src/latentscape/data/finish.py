@@ -34,10 +34,10 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
             digests, split = digests[kept], split[kept]
     if not raw.x.is_floating_point() and (adapted := adapt(raw.x, settings)) is not raw.x:
         raw.x, digests = adapted, digests_of(adapted)
-    if settings.shift and settings.shift >= min(raw.x.shape[2:]):
+    if settings.max_shift and settings.max_shift >= min(raw.x.shape[2:]):
         raise DataError(
-            f"--shift must be less than either side of the images of {raw.name}, which are {raw.x.shape[2]} x "
-            f"{raw.x.shape[3]} pixels; got {settings.shift}"
+            f"--max-shift must be less than either side of the images of {raw.name}, which are {raw.x.shape[2]} x "
+            f"{raw.x.shape[3]} pixels; got {settings.max_shift}"
         )
     if settings.labelled:
         _hide_labels(raw, split, settings)
@@ -56,7 +56,7 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
         findings=raw.findings,
         binarise=settings.binarise,
         flip=settings.flip,
-        shift=settings.shift,
+        max_shift=settings.max_shift,
         cache_path=raw.cache_path,
     )
 
@@ -73,7 +73,7 @@ def _check(raw: Raw, settings: DataSettings) -> None:
             ("--size", settings.size),
             ("--mode", settings.mode != "auto"),
             ("--flip", settings.flip != "none"),
-            ("--shift", settings.shift),
+            ("--max-shift", settings.max_shift),
         ):
             if given:
                 raise DataError(f"{flag} is for images, but {raw.name} holds vectors of {raw.x.shape[1]}; leave it out")

@@ -61,7 +61,7 @@ class ImageSet:
     files: name of each example relative to the folder, or None where examples are not files.
     binarise: "none", "dynamic" (valid and test are already 0 or 255, training ones are grey and redrawn for every
         batch) or "fixed" (all are already 0 or 255).
-    flip, shift: how training batches change their images, see `DataSettings`; `x` holds them as they are.
+    flip, max_shift: how training batches change their images, see `DataSettings`; `x` holds them as they are.
     cache_path: the packed cache that `x` is mapped from, if any.
     """
 
@@ -77,7 +77,7 @@ class ImageSet:
     findings: Findings = field(default_factory=Findings)
     binarise: str = "none"
     flip: str = "none"
-    shift: int = 0
+    max_shift: int = 0
     cache_path: Path | None = None
 
     def __len__(self) -> int:

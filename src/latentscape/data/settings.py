@@ -35,7 +35,7 @@ class DataSettings(Settings):
     flip: Literal["none", "horizontal", "vertical", "both"] = setting(
         "none", "training images mirrored left to right, upside down or each of both, half of them, anew every batch"
     )
-    shift: int = setting(
+    max_shift: int = setting(
         0,
         "training images moved by up to so many pixels each way, anew every batch; edges repeat the border",
         at_least=0,
