@@ -129,7 +129,7 @@ def test_dynamic_binarisation_redraws_training_pixels_only():
 def ramps(flip="none", shift=0, n=600, **settings):
     """Copies of one 2×5×6 image without symmetry, every value different, all of them for training."""
     ramp = np.arange(10, 70, dtype=np.uint8).reshape(1, 2, 5, 6).repeat(n, 0)
-    chosen = DataSettings(valid_fraction=0, test_fraction=0, flip=flip, shift=shift, **settings)
+    chosen = DataSettings(valid_fraction=0, test_fraction=0, flip=flip, max_shift=shift, **settings)
     return load_data((ramp, np.zeros(n, dtype=np.int64)), chosen)
 
 
@@ -185,7 +185,9 @@ def test_augmentation_reaches_training_batches_only():
 @pytest.mark.parametrize("binarise", ["none", "dynamic", "fixed"])
 def test_augmented_batches_go_on_from_a_position_and_differ_from_each_other(binarise):
     grey = np.random.default_rng(0).integers(0, 256, (40, 1, 6, 6), dtype=np.uint8)
-    images = load_data(grey, DataSettings(valid_fraction=0, test_fraction=0, flip="both", shift=1, binarise=binarise))
+    images = load_data(
+        grey, DataSettings(valid_fraction=0, test_fraction=0, flip="both", max_shift=1, binarise=binarise)
+    )
     source = Gatherer(images, "train", "unit", "cpu")
     one, two, other = stream(source, 20), stream(source, 20), stream(source, 20, seed=1)
     batches = [one.next().x for _ in range(9)]
@@ -229,15 +231,15 @@ def test_augmentation_does_not_make_it_another_set():
     assert ramps("both", 2).fingerprint == ramps().fingerprint
 
 
-@pytest.mark.parametrize(("settings", "flag"), [({"flip": "vertical"}, "--flip"), ({"shift": 1}, "--shift")])
+@pytest.mark.parametrize(("settings", "flag"), [({"flip": "vertical"}, "--flip"), ({"max_shift": 1}, "--max-shift")])
 def test_vectors_are_neither_mirrored_nor_moved(settings, flag):
     with pytest.raises(DataError, match=f"{flag} is for images, but .* holds vectors of 5; leave it out"):
         load_data(np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32), DataSettings(**settings))
 
 
 def test_a_shift_stays_below_the_sides_that_training_sees():
-    assert ramps(shift=4).shift == 4
-    with pytest.raises(DataError, match=r"--shift must be less than either side .* 5 x 6 pixels; got 5"):
+    assert ramps(shift=4).max_shift == 4
+    with pytest.raises(DataError, match=r"--max-shift must be less than either side .* 5 x 6 pixels; got 5"):
         ramps(shift=5)
     with pytest.raises(DataError, match="4 x 4 pixels; got 4"):
         ramps(shift=4, size="4")

@@ -96,7 +96,7 @@ def test_batches_of_labelled_examples_hold_known_labels_only():
 
 
 def test_batches_of_labelled_examples_are_augmented_too():
-    images = few(shift=1)
+    images = few(max_shift=1)
     plain = TrainBatches(Gatherer(few(), "train", "unit", "cpu", labelled=True), 12, 0).next()
     moved = TrainBatches(Gatherer(images, "train", "unit", "cpu", labelled=True), 12, 0).next()
     assert torch.equal(plain.y, moved.y)

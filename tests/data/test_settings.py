@@ -10,7 +10,7 @@ from latentscape.errors import ConfigError
     ("settings", "words"),
     [
         ({"flip": "sideways"}, "--flip"),
-        ({"shift": -1}, "--shift"),
+        ({"max_shift": -1}, "--max-shift"),
         ({"labelled": -1}, "--labelled"),
         ({"labelled_seed": -1}, "--labelled-seed"),
         ({"size": "0"}, "--size"),
@@ -27,7 +27,7 @@ def test_what_cannot_be_is_refused(settings, words):
 
 def test_nothing_is_changed_unless_asked():
     plain = DataSettings()
-    assert (plain.flip, plain.shift, plain.labelled, plain.binarise) == ("none", 0, 0, "none")
+    assert (plain.flip, plain.max_shift, plain.labelled, plain.binarise) == ("none", 0, 0, "none")
 
 
 @pytest.mark.parametrize(("size", "target"), [("", None), ("64", (64, 64)), ("48x64", (48, 64)), ("48×64", (48, 64))])
@@ -36,5 +36,5 @@ def test_a_size_is_a_square_or_height_by_width(size, target):
 
 
 def test_settings_come_back_from_their_dictionary():
-    settings = DataSettings(flip="both", shift=3, labelled=100, labelled_seed=7)
+    settings = DataSettings(flip="both", max_shift=3, labelled=100, labelled_seed=7)
     assert DataSettings.from_dict(settings.to_dict()) == settings

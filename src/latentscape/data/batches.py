@@ -52,7 +52,7 @@ class Gatherer:
         if labelled:
             self.rows = self.rows[data.labels[self.rows] >= 0] if data.labels is not None else self.rows[:0]
         self.binarise = data.binarise == "dynamic" and split == "train"
-        self.flip, self.shift = data.flip, data.shift
+        self.flip, self.shift = data.flip, data.max_shift
         self.x: Tensor = data.x
         self.y = data.labels[self.rows].to(self.device) if data.labels is not None else None
         self.attributes = data.attributes[self.rows].to(self.device) if data.attributes is not None else None
@@ -150,7 +150,7 @@ class TrainBatches:
         """The position; the order follows from seed and epoch."""
         state = {"taken": self.taken, "n": len(self.source), "batch_size": self.batch_size, "seed": self.seed}
         if self.source.augments:
-            state |= {"flip": self.source.flip, "shift": self.source.shift}
+            state |= {"flip": self.source.flip, "max_shift": self.source.shift}
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
