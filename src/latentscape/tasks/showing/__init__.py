@@ -14,6 +14,7 @@ from latentscape.tasks.showing import (
     linear,
     noisy,
     posteriors,
+    priors,
     reading,
     sparse,
     toy,
@@ -23,7 +24,7 @@ from latentscape.tasks.showing.film import Films
 from latentscape.tasks.showing.registry import PICTURES, Drawing
 from latentscape.tasks.showing.stage import MAP_POINTS, PRIOR_FIT, Stage, has_own_prior, prior_codes
 
-THEMES = (basic, conditional, discrete, latent, linear, noisy, posteriors, reading, sparse, toy)
+THEMES = (basic, conditional, discrete, latent, linear, noisy, posteriors, priors, reading, sparse, toy)
 """The files that hold pictures; importing them fills `PICTURES`."""
 
 __all__ = [
