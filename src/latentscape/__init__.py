@@ -19,6 +19,8 @@ _HOME = {
     "evaluate": "latentscape.tasks.evaluating",
     "sample": "latentscape.tasks.using",
     "reconstruct": "latentscape.tasks.using",
+    "project": "latentscape.tasks.projecting",
+    "import_weights": "latentscape.tasks.importing",
     "load_run": "latentscape.runs",
     "RunFolder": "latentscape.runs",
     "LatentscapeError": "latentscape.errors",
@@ -32,6 +34,8 @@ __all__ = [  # noqa: RUF022 (in reading order)
     "evaluate",
     "sample",
     "reconstruct",
+    "project",
+    "import_weights",
     "load_run",
     "ImageSet",
     "DataSettings",
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from latentscape.errors import LatentscapeError
     from latentscape.runs import RunFolder, load_run
     from latentscape.tasks.evaluating import evaluate
+    from latentscape.tasks.importing import import_weights
+    from latentscape.tasks.projecting import project
     from latentscape.tasks.using import reconstruct, sample
 
 

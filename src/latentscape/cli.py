@@ -323,7 +323,11 @@ def train(args: list[str]) -> None:
         {
             "data": (str, "", "a name (digits, shapes, curves, mnist, …) or a path to images or arrays"),
             "out": (str, "", f"run folder; empty: runs/{name}-DATA-N"),
-            "init_from": (str, "", "take weights of equal name and shape from this run"),
+            "init_from": (
+                str,
+                "",
+                "start from the weights of a run folder or a file, or of one for each part: generator=G.pt,discriminator=RUN",
+            ),
             "bare": (bool, False, "only train: no evaluation, pictures or report"),
             "json": JSON,
         },
@@ -467,7 +471,7 @@ def sample(args: list[str]) -> None:
         command=_command(),
     )
     print(json.dumps(out)) if options["json"] else print(
-        f"Wrote {out['n']} samples from {out['prior']} to {out['out']}"
+        f"Wrote {out['n']} samples from {out['prior']} to {out['out']}\nSHA-256 of their values: {out['sha256']}"
     )
 
 
@@ -504,6 +508,95 @@ def reconstruct(args: list[str]) -> None:
     )
 
 
+def project(args: list[str]) -> None:
+    """Find the latents of real pictures by optimisation, for any model with a decoder: `project RUN [PICTURE …]`."""
+    from latentscape.tasks.projecting import Search
+
+    run_path, rest = _first(args, "project", "RUN")
+    count = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+    fields = _settings(Search)
+    options = _parse(
+        "project RUN [PICTURE …]",
+        rest[count:],
+        {
+            "data": (str, "", "take examples of these data; empty: the run's own"),
+            "split": (
+                Literal["train", "valid", "test", "all"],
+                "test",
+                "which part of the run's data; other data: all",
+            ),
+            "n": (int, 8, "how many of them"),
+            "label": (str, "", "conditional models: the pictures' class; empty: the data's, else every one is tried"),
+            "out": (str, "", "X.png (originals above) or X.npy (the latents); empty: the run's pictures"),
+            "json": JSON,
+        },
+        fields,
+    )
+    from latentscape.tasks.projecting import project as run
+
+    out = run(
+        run_path,
+        rest[:count],
+        data=options["data"] or None,
+        split=options["split"],
+        n=options["n"],
+        label=options["label"] or None,
+        out=options["out"] or None,
+        command=_command(),
+        console=Terminal(),
+        **_given(options, fields),
+    )
+    if options["json"]:
+        print(json.dumps(out))
+        return
+    print(
+        f"Wrote the projections of {out['n']} pictures to {out['out']}; mean squared error {out['mse']:.5f}"
+        f" (from {min(out['errors']):.5f} to {max(out['errors']):.5f})"
+    )
+
+
+def import_(args: list[str]) -> None:
+    """Make a run folder from weights trained elsewhere: `import MODEL --weights FILE`; then use it as any run."""
+    from latentscape import models as room
+    from latentscape.data.settings import DataSettings
+
+    name = args[0] if args and not args[0].startswith("-") else ""
+    if not name and not {"-h", "--help"} & set(args):
+        raise UserError("`import` is followed by a MODEL: latentscape import MODEL --weights FILE --shape 1x28x28")
+    groups = (room.model_class(name).Config, DataSettings) if name else (DataSettings,)
+    fields = [f for s in groups for f in _settings(s)]
+    options = _parse(
+        f"import {name or 'MODEL'}",
+        args[1:] if name else args,
+        {
+            "weights": (str, "", "a file for the whole model, or one for each part: generator=G.pt,discriminator=D.pt"),
+            "shape": (str, "", "of what they were trained on: 3x64x64 (C×H×W), 28x28 (grey) or 2 (a vector)"),
+            "classes": (int, 0, "labels of what they were trained on"),
+            "data": (str, "", "what they were trained on, instead of its shape and classes: a name or a path"),
+            "out": (str, "", f"run folder; empty: runs/{name or 'MODEL'}-imported-N"),
+            "json": JSON,
+        },
+        fields,
+        required=("weights",),
+    )
+    if not options["weights"]:
+        raise UserError(f"`import {name}` needs --weights: a file, or part=file,part=file")
+    from latentscape.tasks.importing import import_weights
+
+    out = import_weights(
+        name,
+        options["weights"],
+        shape=options["shape"] or None,
+        classes=options["classes"],
+        data=options["data"] or None,
+        out=options["out"] or None,
+        command=_command(),
+        console=Terminal(),
+        **_given(options, fields),
+    )
+    print(json.dumps(out)) if options["json"] else print(f"The run lies in {out['run']}")
+
+
 def report(args: list[str]) -> None:
     """Write a run's report.html anew."""
     run_path, rest = _first(args, "report", "RUN")
@@ -512,8 +605,23 @@ def report(args: list[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    f.__name__: f
-    for f in (demo, models, recipes, doctor, data, train, resume, reproduce, evaluate, sample, reconstruct, report)
+    f.__name__.rstrip("_"): f
+    for f in (
+        demo,
+        models,
+        recipes,
+        doctor,
+        data,
+        train,
+        resume,
+        reproduce,
+        import_,
+        evaluate,
+        sample,
+        reconstruct,
+        project,
+        report,
+    )
 }
 
 

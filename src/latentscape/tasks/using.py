@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from pathlib import Path
@@ -34,10 +35,12 @@ def sample(
     out: Path | str | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Decode n draws of a prior into a file; says how many, from where and to where.
+    """Decode n draws of a prior into a file; says how many, from where and to where, and their `sha256`.
 
     label: what a model that reads labels decodes under, a class's name or its number from 0; None: all classes in
     turn. A model that reads none refuses one (`AbilityError`).
+    sha256: of the bytes of the array that `--out X.npy` holds, whatever is written: uint8 N×C×H×W for images, else
+    float32 N×D. The same seed gives the same one on the same machine with the same versions.
     """
     if n < 1:
         raise ConfigError(f"--n must be at least 1, got {n}")
@@ -55,21 +58,32 @@ def sample(
     if temperature != 1:
         center = z_NL.new_zeros(z_NL.shape[1]) if showing.has_own_prior(model, prior) else z_NL.mean(0)
         z_NL = center + temperature * (z_NL - center)
-    y_N, under = _labels(stage, label, n)
+    y_N, under = labels_under(stage, label, n)
     x = encode.decode_all(decoder, z_NL, y_N)
     target = Path(out) if out else folder.pictures_path / "samples.png"
     caption = f"{n} latents from {source}, seed {seed}, decoded{under and f' under {under}'}."
-    _write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", caption)
+    write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", caption)
     answer = {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
-    return answer | ({"label": under} if under else {})
+    return answer | {"sha256": _digest(stage, x)} | ({"label": under} if under else {})
 
 
-def _labels(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tensor | None, str]:
+def _digest(stage: showing.Stage, x: Tensor) -> str:
+    values = sheets.to_uint8(stage.unit(x)) if stage.model.shape.is_image else x.numpy()
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
+def labels_under(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tensor | None, str]:
     """Labels to decode n codes under, and what they are in words; None and nothing for a model that reads none."""
     if label is None or label == "":
         in_turn = stage.model.needs_labels
         return (torch.arange(n) % stage.model.classes, "each class in turn") if in_turn else (None, "")
     stage.need_labels()
+    number, name = find_label(stage, label)
+    return torch.full((n,), number), f"label {name}"
+
+
+def find_label(stage: showing.Stage, label: str | int) -> tuple[int, str]:
+    """A class of the training data by its name, or else by its number: number and name. `ConfigError` for neither."""
     names = list(stage.folder.data().get("labels", {}))
     if str(label) in names:
         number = names.index(str(label))
@@ -78,18 +92,24 @@ def _labels(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tens
     else:
         listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         raise ConfigError(
-            f"--label must be a class of the training data ({listed}) or its number, "
+            f"--label must be a class of the training data{listed and f' ({listed})'} or its number, "
             f"0 to {stage.model.classes - 1}; got {label!r}"
         )
-    return torch.full((n,), number), f"label {names[number] if number < len(names) else number}"
+    return number, names[number] if number < len(names) else str(number)
 
 
-def _write(target: Path, x: Any, stage: showing.Stage, shape: DataShape, title: str, caption: str) -> None:
+def write(target: Path, x: Tensor, stage: showing.Stage, shape: DataShape, title: str, caption: str) -> None:
+    """Write pictures x_NX (model's value range) in the form that the path's ending asks for; vectors as .npy only."""
     if shape.is_image:
         files.save_images(target, sheets.to_uint8(stage.unit(x)), title=title, caption=caption, command=stage.command)
         return
     if target.suffix != ".npy":
         raise ConfigError(f"vectors are written to .npy only, got --out {target}")
+    write_array(target, x)
+
+
+def write_array(target: Path, x: Tensor) -> None:
+    """Write numbers as they are to a .npy file, whole or not at all."""
     buffer = io.BytesIO()
     np.save(buffer, x.numpy())
     write_atomically(target, buffer.getvalue())
@@ -144,7 +164,7 @@ def reconstruct(
         picture = _pairs(stage.unit(x), stage.unit(xhat))
         files.save_png(target, picture, title="Reconstructions", caption=caption, command=command)
     else:
-        _write(target, xhat, stage, model.shape, "Reconstructions", caption)
+        write(target, xhat, stage, model.shape, "Reconstructions", caption)
     return {
         "run": str(folder.path),
         "n": len(x),
