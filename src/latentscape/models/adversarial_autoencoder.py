@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -30,7 +30,6 @@ from latentscape.config import DataShape, Settings, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.errors import ConfigError
 from latentscape.models import _prior_points, autoencoder
-from latentscape.nets import mlp
 from latentscape.numerics import priors
 
 
@@ -154,8 +153,11 @@ class Discriminator(nn.Module):
     def __init__(self, dims: int, hidden: Sequence[int], norm: str) -> None:
         super().__init__()
         self.joint, self.separate = norm == "joint", norm == "separate"
-        sizes = (dims, *hidden)
-        layers = mlp.layers(sizes, norm=norm != "none", activation=partial(nn.LeakyReLU, 0.2))
+        sizes, layers = (dims, *hidden), list[nn.Module]()
+        for before, after in pairwise(sizes):
+            # Normalised before the rectifier: after it, separate batches would have the same mean logit, always.
+            batch_norm = [] if norm == "none" else [nn.BatchNorm1d(after)]
+            layers += [nn.Linear(before, after), *batch_norm, nn.LeakyReLU(0.2)]
         self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def both(self, z_BL: Tensor, prior_NL: Tensor) -> tuple[Tensor, Tensor]:
