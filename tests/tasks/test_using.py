@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_samples_are_decoded_under_the_label_asked_for(label: str | int, conditi
     answer = using.sample(conditional.path, n=5, label=label, out=tmp_path / "s.npy")
     assert answer["label"] == "label 3"
     assert (np.load(tmp_path / "s.npy") == decoded(conditional, torch.full((5,), 3))).all()
+
+
+def test_the_same_seed_gives_the_same_hash_of_the_array_written(plain: Run, tmp_path: Path) -> None:
+    answer = using.sample(plain.path, n=5, seed=3, out=tmp_path / "s.npy")
+    written = np.load(tmp_path / "s.npy")
+    assert written.dtype == np.uint8
+    assert answer["sha256"] == hashlib.sha256(written.tobytes()).hexdigest()
+    assert using.sample(plain.path, n=5, seed=3, out=tmp_path / "s.png")["sha256"] == answer["sha256"]
+    assert using.sample(plain.path, n=5, seed=4, out=tmp_path / "t.npy")["sha256"] != answer["sha256"]
+
+
+def test_of_vectors_the_numbers_themselves_are_hashed(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    run = training.train("vae", x, out=tmp_path / "run", max_steps=1, **TINY)
+    answer = using.sample(run.path, n=4, out=tmp_path / "s.npy")
+    assert answer["sha256"] == hashlib.sha256(np.load(tmp_path / "s.npy").tobytes()).hexdigest()
 
 
 def test_without_a_label_the_classes_come_in_turn(conditional: Run, tmp_path: Path) -> None:
