@@ -597,6 +597,67 @@ def import_(args: list[str]) -> None:
     print(json.dumps(out)) if options["json"] else print(f"The run lies in {out['run']}")
 
 
+def probe(args: list[str]) -> None:
+    """Ask a discriminator about real pictures, its generator's, noise and your own: `probe RUN [FILE …]`."""
+    run_path, rest = _first(args, "probe", "RUN")
+    count = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+    options = _parse(
+        "probe RUN [FILE …]",
+        rest[count:],
+        {
+            "n": (int, 10, "pictures of each kind that are shown"),
+            "figures_n": (
+                int,
+                1000,
+                "pictures of each kind that the figures are taken over, as far as there are so many",
+            ),
+            "seed": (int, 0, "of noise and draws"),
+            "split": (
+                Literal["train", "valid", "test", "all"],
+                "test",
+                "where real pictures come from; other data: all",
+            ),
+            "data": (str, "", "real pictures of other data; empty: the run's own"),
+            "out": (str, "", "X.png; empty: the run's pictures"),
+            "json": JSON,
+        },
+    )
+    from latentscape.tasks.probing import probe as run
+
+    out = run(
+        run_path,
+        rest[:count],
+        n=options["n"],
+        figures_n=options["figures_n"],
+        seed=options["seed"],
+        split=options["split"],
+        data=options["data"] or None,
+        out=options["out"] or None,
+        command=_command(),
+    )
+    if options["json"]:
+        print(json.dumps(out))
+        return
+    _show_probe(out)
+
+
+def _show_probe(answer: dict[str, Any]) -> None:
+    """A line for each kind of picture, and one for each single file."""
+    is_probability = answer["says"] == "probability"
+    share = "share_judged_real" if is_probability else "share_above_real_median"
+    rows = []
+    for s in answer["sources"]:
+        rows.append([s["source"], f"{s['n']:,}", f"{s['mean']:.4f}", f"{s['median']:.4f}", f"{s[share]:.1%}"])
+        for file, value in s.get("files", {}).items():
+            values = value if isinstance(value, list) else [value]
+            if len(s["files"]) > 1:
+                rows.append([f"  {file}", f"{len(values):,}", f"{sum(values) / len(values):.4f}", "", ""])
+    says = "the probability of being real" if is_probability else "the critic's score"
+    above = "above ½" if is_probability else "above real median"
+    table(f"What the discriminator says: {says}", ["pictures", "n", "mean", "median", above], rows)
+    print(f"Wrote the pictures with their numbers to {answer['out']}")
+
+
 def report(args: list[str]) -> None:
     """Write a run's report.html anew."""
     run_path, rest = _first(args, "report", "RUN")
@@ -620,6 +681,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
         sample,
         reconstruct,
         project,
+        probe,
         report,
     )
 }

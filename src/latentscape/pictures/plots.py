@@ -128,16 +128,19 @@ def curves(
     xlabel: str = "step",
     ylabel: str = "",
     logy: bool = False,
+    raw: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> Picture:
     """Lines over one axis, one per name: (x_N, y_N). A value that is not finite leaves a gap.
 
-    logy: logarithmic upright axis; values of 0 and below are gaps there.
+    logy: logarithmic upright axis; values of 0 and below are gaps there. raw: what a line of the same name was smoothed
+    from, drawn pale below it.
     """
     figure, axes = _figure(8.2, 4.6)
     for i, (name, (x_N, y_N)) in enumerate(series.items()):
-        x, y = np.asarray(x_N, np.float64), np.asarray(y_N, np.float64)
-        y = np.where(np.isfinite(y) & ((y > 0) | (not logy)), y, np.nan)
+        x, y = np.asarray(x_N, np.float64), _drawable(y_N, logy)
         colour = ACCENT if i == 0 else PALETTE[i % len(PALETTE)]
+        if raw and name in raw:
+            axes.plot(raw[name][0], _drawable(raw[name][1], logy), color=colour, linewidth=1.0, alpha=0.35)
         style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
         axes.plot(x, y, style, color=colour, linewidth=1.6, label=name, marker="o" if len(x) == 1 else None)
     if logy and any(np.nanmax(np.asarray(y, np.float64), initial=0) > 0 for _, y in series.values()):
@@ -180,7 +183,8 @@ def histograms(
         _dress(axes, name, xlabel, "% of values")
         if len(v):
             axes.axvline(float(v.mean()), color=INK, linewidth=1.2, linestyle="--")
-            note = {"fontsize": 10, "color": INK, "ha": "right", "va": "top", "transform": axes.transAxes}
+            back = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}  # over the mean's line
+            note = {"fontsize": 10, "color": INK, "ha": "right", "va": "top", "transform": axes.transAxes, "bbox": back}
             axes.set_ylim(0, max(float(share.max()), 1e-9) * 1.22)
             axes.text(0.98, 0.97, f"mean {v.mean():.3g}".replace("-", "−"), **note)
         else:
@@ -460,6 +464,11 @@ def _points(z_N2: ArrayLike) -> NDArray[np.float64]:
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     v = np.asarray(values, np.float64).ravel()
     return v[np.isfinite(v)]
+
+
+def _drawable(y_N: ArrayLike, logy: bool) -> NDArray[np.float64]:
+    y = np.asarray(y_N, np.float64)
+    return np.where(np.isfinite(y) & ((y > 0) | (not logy)), y, np.nan)
 
 
 def _is_categorical(labels: NDArray[Any]) -> bool:

@@ -152,6 +152,34 @@ def titled_sheet(
     return _write(canvas, titles, places, "mm")
 
 
+def titled_rows(entries: Sequence[tuple[str, ArrayLike, Sequence[str]]], scale: int | None = None) -> Picture:
+    """One row of images per (title, x_NCHW, texts): the title at the left, under each image its text.
+
+    A text may have several lines. Values and scale are those of `sheet`; rows may have different lengths, all images
+    have one size. Raises `ValueError` without any image, or where a row has not one text per image.
+    """
+    found = [(title, to_rgb(x), [text.split("\n") for text in texts]) for title, x, texts in entries]
+    columns = max((len(x) for _, x, _ in found), default=0)
+    if columns == 0 or any(len(x) != len(texts) for _, x, texts in found):
+        raise ValueError("titled rows need at least one image, and one text per image")
+    _, height, width, _ = found[0][1].shape
+    scale = scale or visible_scale(height, width, columns)
+    height, width, line = height * scale, width * scale, _line_height()
+    cell = max(width, *(text_size(text)[0] + 8 for _, _, texts in found for lines in texts for text in lines))
+    margin = max(text_size(title)[0] for title, _, _ in found) + 12
+    pitches = [height + line * max(map(len, texts), default=0) + 14 for _, _, texts in found]
+    canvas = np.full((sum(pitches) - 4, margin + columns * cell, 3), 255, np.uint8)
+    written: list[tuple[str, tuple[float, float]]] = []
+    for top, (_, x, texts) in zip(np.cumsum([0, *pitches]), found, strict=False):
+        for c, (image, lines) in enumerate(zip(enlarge(x, scale), texts, strict=True)):
+            _paste(canvas, image, int(top), margin + c * cell + (cell - width) // 2)
+            below = top + height + 2 + line / 2
+            written += [(text, (margin + (c + 0.5) * cell, below + i * line)) for i, text in enumerate(lines)]
+    canvas = _write(canvas, [text for text, _ in written], [place for _, place in written], "mm")
+    middles = [(4, top + height / 2) for top in np.cumsum([0, *pitches])[:-1]]
+    return _write(canvas, [title for title, _, _ in found], middles, "lm")
+
+
 def headed_sheet(x_NCHW: ArrayLike, headings: Sequence[str], scale: int | None = None, gap: int = 2) -> Picture:
     """A sheet with as many columns as headings, each heading above its column: original, then every label.
 

@@ -4,7 +4,8 @@ title, row, model, data, settings     what is trained (`settings`: any training,
 [[show]]        what: a picture's name; its options; beside: a companion whose picture stands beside it
 [[companion]]   name, model, settings, data (else the recipe's): another run that is trained for comparison
 [evaluate]      samples, importance_samples: how much the evaluation takes
-[[film]]        what, every_steps, options: a picture drawn again and again while the run trains
+[[film]]        what, options: a picture drawn again and again while the run trains; every_steps, every_epochs or both;
+                collage: [rows, columns] of its frames, as one picture beside the film
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ REQUIRED = {"title": str, "row": str, "model": str, "data": str, "settings": dic
 OPTIONAL = {"companion": list, "evaluate": dict, "film": list}
 COMPANION = {"name": str, "model": str, "settings": dict, "data": str}
 EVALUATE = {"samples": int, "importance_samples": int}
-FILM = {"what": str, "every_steps": int, "options": dict}
+FILM = {"what": str, "every_steps": int, "every_epochs": int, "options": dict, "collage": object}
 KINDS = {str: "a text", dict: "a table", list: "a list of tables", int: "a whole number"}
 
 
@@ -67,7 +68,7 @@ def checked(recipe: dict[str, Any], name: str) -> dict[str, Any]:
             )
     _check_table(recipe["evaluate"], f"the table evaluate in {name}", EVALUATE, ())
     for film in _tables(recipe, "film", name):
-        _check_table(film, f"a film in {name}", FILM, ("what", "every_steps"))
+        _check_table(film, f"a film in {name}", FILM, ("what",))
     _check_values(recipe, name)
     return recipe
 
@@ -88,8 +89,20 @@ def _check_values(recipe: dict[str, Any], name: str) -> None:
         if value < 0:
             raise ConfigError(f"{key} in {name} must be at least 0, got {value}")
     for film in recipe["film"]:
-        if film["every_steps"] < 1:
-            raise ConfigError(f"every_steps in {name} must be at least 1, got {film['every_steps']}")
+        _check_film(film, name)
+
+
+def _check_film(film: dict[str, Any], name: str) -> None:
+    intervals = {key: film[key] for key in ("every_steps", "every_epochs") if key in film}
+    if not intervals:
+        raise ConfigError(f"a film in {name} lacks every_steps or every_epochs")
+    for key, value in intervals.items():
+        if value < 1:
+            raise ConfigError(f"{key} in {name} must be at least 1, got {value}")
+    shape = film.get("collage", [1, 1])
+    is_pair = isinstance(shape, list) and len(shape) == 2
+    if not is_pair or not all(type(side) is int and side >= 1 for side in shape):
+        raise ConfigError(f"collage in {name} must be rows and columns, at least 1 each, as [5, 5], got {shape}")
 
 
 def _tables(recipe: dict[str, Any], key: str, name: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ A picture that a model cannot give (a GAN's reconstructions) raises `AbilityErro
 from __future__ import annotations
 
 from latentscape.tasks.showing import (
+    adversarial,
     basic,
     conditional,
     discrete,
@@ -18,13 +19,28 @@ from latentscape.tasks.showing import (
     reading,
     sparse,
     toy,
+    verdicts,
 )
 from latentscape.tasks.showing.drawing import STANDARD, Beside, check, show, show_listed, show_standard
 from latentscape.tasks.showing.film import Films
 from latentscape.tasks.showing.registry import PICTURES, Drawing
 from latentscape.tasks.showing.stage import MAP_POINTS, PRIOR_FIT, Stage, has_own_prior, prior_codes
 
-THEMES = (basic, conditional, discrete, latent, linear, noisy, posteriors, priors, reading, sparse, toy)
+THEMES = (
+    adversarial,
+    basic,
+    conditional,
+    discrete,
+    latent,
+    linear,
+    noisy,
+    posteriors,
+    priors,
+    reading,
+    sparse,
+    toy,
+    verdicts,
+)
 """The files that hold pictures; importing them fills `PICTURES`."""
 
 __all__ = [
