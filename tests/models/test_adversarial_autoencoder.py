@@ -109,7 +109,7 @@ def test_the_discriminator_s_loss_is_one_mean_over_codes_and_draws_together() ->
 def test_the_generator_s_loss_is_weighted_and_its_rate_multiplied() -> None:
     batch, light, full = some(8), made(adversarial_weight=0.01), made(adversarial_weight=1.0)
     torch.testing.assert_close(light("generate", batch, {}).total, 0.01 * full("generate", batch, {}).total)
-    assert [p.rate for p in made(adversarial_rate=0.25).phases] == [1.0, 0.25, 1.0]
+    assert [p.rate for p in made(adversarial_rate=0.25, discriminator_rate=2.0).phases] == [1.0, 0.25, 2.0]
 
 
 # ---- what the discriminator can see --------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         players = [
             Phase("reconstruct", (self.encoder, self.decoder)),
             Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
-            Phase("discriminate", (self.discriminator,), low_precision=False),
+            Phase("discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate),
         ]
         if config.adversary:
             sizes = (self.latent_dim, *config.adversary_hidden)
