@@ -645,13 +645,14 @@ def _show_probe(answer: dict[str, Any]) -> None:
     """A line for each kind of picture, and one for each single file."""
     is_probability = answer["says"] == "probability"
     share = "share_judged_real" if is_probability else "share_above_real_median"
-    rows = []
+    form, rows = ".4f" if is_probability else ".4g", []
     for s in answer["sources"]:
-        rows.append([s["source"], f"{s['n']:,}", f"{s['mean']:.4f}", f"{s['median']:.4f}", f"{s[share]:.1%}"])
+        figures = [format(s[name], form) for name in ("mean", "median")]
+        rows.append([s["source"], f"{s['n']:,}", *figures, f"{s[share]:.1%}"])
         for file, value in s.get("files", {}).items():
             values = value if isinstance(value, list) else [value]
             if len(s["files"]) > 1:
-                rows.append([f"  {file}", f"{len(values):,}", f"{sum(values) / len(values):.4f}", "", ""])
+                rows.append([f"  {file}", f"{len(values):,}", format(sum(values) / len(values), form), "", ""])
     says = "the probability of being real" if is_probability else "the critic's score"
     above = "above ½" if is_probability else "above real median"
     table(f"What the discriminator says: {says}", ["pictures", "n", "mean", "median", above], rows)

@@ -181,6 +181,7 @@ def histograms(
         share = np.histogram(v, edges)[0] * (100 / max(len(v), 1))
         axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=ACCENT, edgecolor="white", linewidth=0.8)
         _dress(axes, name, xlabel, "% of values")
+        axes.locator_params(axis="x", nbins=5)  # more would run into each other where numbers are long
         if len(v):
             axes.axvline(float(v.mean()), color=INK, linewidth=1.2, linestyle="--")
             back = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}  # over the mean's line

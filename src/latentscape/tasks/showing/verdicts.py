@@ -19,6 +19,9 @@ from latentscape.tasks.showing.stage import Stage
 BINS = 25
 """Bins of the histograms, the same for all sources."""
 
+SHARE = {True: "share_judged_real", False: "share_above_real_median"}
+"""What the share in the figures is called, of probabilities and of scores."""
+
 LONGEST = 24
 """Letters of a name on the sheet."""
 
@@ -100,12 +103,11 @@ def figures(verdicts: Sequence[Verdict], is_probability: bool) -> list[dict[str,
     The first source is the real one.
     """
     bar = 0.5 if is_probability else float(verdicts[0].values.quantile(0.5))
-    share = "share_judged_real" if is_probability else "share_above_real_median"
     found = []
     for v in verdicts:
         middle, above = float(v.values.quantile(0.5)), float((v.values > bar).float().mean())
         entry = {"source": v.source.name, "n": len(v.values), "mean": float(v.values.mean()), "median": middle}
-        found.append(entry | {share: above})
+        found.append(entry | {SHARE[is_probability]: above})
     return found
 
 
@@ -124,16 +126,16 @@ def drawn(stage: Stage, verdicts: Sequence[Verdict], n: int) -> sheets.Picture:
     )
     if not stage.model.shape.is_image:
         return histograms
-    rows = [row for v in verdicts for row in _rows(stage, v, n)]
+    rows = [row for v in verdicts for row in _rows(stage, v, n, is_probability)]
     return sheets.stacked([histograms, sheets.titled_rows(rows)])
 
 
-def _rows(stage: Stage, verdict: Verdict, n: int) -> Iterator[tuple[str, Any, list[str]]]:
+def _rows(stage: Stage, verdict: Verdict, n: int, is_probability: bool) -> Iterator[tuple[str, Any, list[str]]]:
     """Title, pictures and texts of each row, n pictures long; the first row only, but of single pictures all."""
     source, end = verdict.source, len(verdict.values) if verdict.source.files else n
     for start in range(0, min(end, len(verdict.values)), n):
         here = slice(start, min(start + n, end))
-        texts = [said(v) for v in verdict.values[here].tolist()]
+        texts = [said(v, is_probability) for v in verdict.values[here].tolist()]
         if len(set(source.files)) > 1:
             texts = [f"{t}\n{_short(f, 12)}" for t, f in zip(texts, source.files[here], strict=True)]
         if source.y is not None:
@@ -141,9 +143,9 @@ def _rows(stage: Stage, verdict: Verdict, n: int) -> Iterator[tuple[str, Any, li
         yield ("" if start else _short(source.name)), stage.unit(source.x[here]), texts
 
 
-def said(value: float) -> str:
-    """Four decimals; four digits where numbers are large."""
-    return (f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}").replace("-", "−")
+def said(value: float, is_probability: bool) -> str:
+    """A probability with four decimals, a score with three digits."""
+    return f"{value:.4f}" if is_probability else f"{value:.3g}".replace("-", "−")
 
 
 def _short(name: str, most: int = LONGEST) -> str:
@@ -154,10 +156,11 @@ def caption(verdicts: Sequence[Verdict], is_probability: bool, seed: int) -> str
     """What was asked, and the figures."""
     found = figures(verdicts, is_probability)
     asked = "the probability of being real" if is_probability else "its score, whose zero means nothing"
+    share = SHARE[is_probability]
     above = "above ½" if is_probability else "above the median of the real ones"
     listed = "; ".join(
-        f"{f['source']}: mean {said(f['mean'])}, median {said(f['median'])}, {100 * f[list(f)[-1]]:.3g} % {above} "
-        f"(n = {f['n']:,})"
+        f"{f['source']}: mean {said(f['mean'], is_probability)}, median {said(f['median'], is_probability)}, "
+        f"{100 * f[share]:.3g} % {above} (n = {f['n']:,})"
         for f in found
     )
     return (
