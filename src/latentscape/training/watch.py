@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -120,4 +121,14 @@ class GettingWorse(Detector):
 
 def detectors() -> list[Detector]:
     """A fresh one of each kind."""
-    return [kind() for kind in Detector.__subclasses__()]
+    from latentscape.training import watch_games  # noqa: F401 - its detectors stand on this file, and are found below
+
+    return [kind() for kind in _kinds(Detector)]
+
+
+def _kinds(base: type[Detector]) -> Iterator[type[Detector]]:
+    """All that derive from `base`; one without a name is itself a base."""
+    for kind in base.__subclasses__():
+        if hasattr(kind, "name"):
+            yield kind
+        yield from _kinds(kind)
