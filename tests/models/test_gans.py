@@ -193,9 +193,16 @@ def test_no_loss_of_a_game_stops_it(changes: dict[str, Any], tmp_path: Path) -> 
         latentscape.train("gan", loops.small_set(SHAPE), out=tmp_path / "run", width=4, **changes)
 
 
-def test_batch_norm_and_the_gradient_penalty_do_not_go_together() -> None:
+@pytest.mark.parametrize("name", ["wgan_gp", "r3gan"])
+def test_batch_norm_and_gradient_penalties_do_not_go_together(name: str) -> None:
     with pytest.raises(ConfigError, match="--discriminator-norm none"):
-        loops.make("wgan_gp", SHAPE, discriminator_norm="batch")
+        loops.make(name, SHAPE, discriminator_norm="batch")
+
+
+def test_a_generator_without_norm_ends_linear() -> None:
+    model = loops.make("r3gan", SHAPE, width=4, norm="none")
+    assert (model.output, model.value_range) == ("linear", "real")
+    assert loops.make("r3gan", SHAPE, width=4, norm="none", output="tanh").value_range == "signed"
 
 
 def test_augmentation_of_vectors_is_refused() -> None:

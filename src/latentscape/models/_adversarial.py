@@ -27,7 +27,9 @@ class Settings(gan.GanNets):
 
     latent_dim: int = setting(100, "size of the noise vector", at_least=1)
     output: Literal["auto", "sigmoid", "tanh", "linear"] = setting(
-        "auto", "of the generator, and with it the data's range; auto: sigmoid (dcgan, conv), tanh, linear for vectors"
+        "auto",
+        "of the generator, and with it the data's range; auto: sigmoid (dcgan, conv), tanh, linear for vectors and for "
+        "a generator without BatchNorm",
     )
     conditional: bool = setting(False, "whether generator and discriminator are told the label")
     diff_augment: tuple[Literal["color", "translation", "cutout"], ...] = setting(
@@ -51,21 +53,23 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
             raise ConfigError(f"--diff-augment is for images, and the data is a {shape}; leave it out")
         if len(set(config.diff_augment)) < len(config.diff_augment):
             raise ConfigError(f"--diff-augment takes each kind once, got {' '.join(config.diff_augment)}")
-        self.output = self._output()
-        self.value_range = RANGES[self.output]
         told = classes if config.conditional else 0
         norms = [
             auto if asked == "auto" else asked == "batch"
             for asked, auto in zip((config.norm, config.discriminator_norm), self.norms, strict=True)
         ]
+        self.output = self._output(norms[0])
+        self.value_range = RANGES[self.output]
         self.generator = gan.Generator(self.latent_dim, shape, config, classes=told, norm=norms[0])
         self.discriminator = gan.Discriminator(shape, config, classes=told, norm=norms[1])
         self.phases = self.players()
+        if norms[1] and any(p.double_backward for p in self.phases):
+            raise ConfigError("gradient penalties are about single examples; use --discriminator-norm none")
 
-    def _output(self) -> str:
+    def _output(self, norm: bool) -> str:
         if self.config.output != "auto":
             return self.config.output
-        if not self.shape.is_image:
+        if not self.shape.is_image or not norm:  # unnormalised, the first steps can drive a tanh to its dead end
             return "linear"
         return "sigmoid" if gan.kind(self.shape, self.config) in ("dcgan", "conv") else "tanh"
 

@@ -1,8 +1,9 @@
 """R3GAN: a relativistic GAN whose discriminator is flattened on real and on generated pictures (R1 and R2).
 
-Source: Huang et al. 2024 (https://arxiv.org/abs/2501.05441): paired relativistic loss + γ/2·(R1 + R2), no
-normalisation, an average of the generator's weights for use. Comparing pairs leaves no incentive to drop modes, the
-penalties make the game converge.
+Source: Huang et al. 2024 (https://arxiv.org/abs/2501.05441): paired relativistic loss + γ/2·(R1 + R2), an average of
+the generator's weights for use. Comparing pairs leaves no incentive to drop modes, the penalties make the game
+converge. The paper's nets have no normalisation. The discriminator here has none either, since the penalties are about
+single pictures; the generator keeps BatchNorm, with which these plain nets learn faster, unless `--norm none`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Model(_adversarial.SharedFakes):
     """Two players who compare real and generated pictures in pairs."""
 
     Config = Config
-    norms = (False, False)
+    norms = (True, False)
 
     def players(self) -> tuple[Phase, ...]:
         """As other GANs, with a second derivative in the discriminator's loss."""

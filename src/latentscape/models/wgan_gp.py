@@ -14,7 +14,6 @@ from torch import Tensor
 
 from latentscape.config import DataShape, setting
 from latentscape.contract import Batch, Draws, Phase
-from latentscape.errors import ConfigError
 from latentscape.models import _adversarial
 from latentscape.numerics import adversarial
 
@@ -33,8 +32,6 @@ class Model(_adversarial.Wasserstein):
 
     def players(self) -> tuple[Phase, ...]:
         """The critic and the generator."""
-        if self.config.discriminator_norm == "batch":
-            raise ConfigError("the gradient penalty is about single examples; use --discriminator-norm none")
         rate, repeat = self.config.discriminator_rate, self.config.critic_steps
         return (
             Phase("criticise", (self.discriminator,), repeat, double_backward=True, low_precision=False, rate=rate),

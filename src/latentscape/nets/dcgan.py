@@ -186,3 +186,19 @@ def initialise_without_norm(module: nn.Module) -> None:
         m.weight.normal_(0, math.sqrt(2 / inputs))
         if m.bias is not None:
             m.bias.zero_()
+
+
+SMALL = 0.1
+"""What the last layer of a generator without BatchNorm is multiplied by at first."""
+
+
+@torch.no_grad()
+def initialise_generator_without_norm(generator: nn.Module) -> None:
+    """As `initialise_without_norm`, with a small last layer.
+
+    At full size the first pictures fill the output's range; the first few steps then drive a tanh or sigmoid to its
+    end, where it has no slope left to come back by.
+    """
+    initialise_without_norm(generator)
+    convs = [m for m in generator.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    convs[-1].weight.mul_(SMALL)

@@ -105,7 +105,7 @@ class Generator(nn.Module):
         self.label = nn.Embedding(classes, settings.label_dim) if classes else None
         self.net = _generator(latent_dim + (settings.label_dim if classes else 0), shape, settings, norm)
         if kind(shape, settings) in ("dcgan", "upsampling"):
-            (dcgan.initialise if norm else dcgan.initialise_without_norm)(self.net)
+            (dcgan.initialise if norm else dcgan.initialise_generator_without_norm)(self.net)
 
     def forward(self, z_BL: Tensor, y_B: Tensor | None = None) -> Tensor:
         """z_BL, y_B → x_BX."""
