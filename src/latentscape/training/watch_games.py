@@ -139,8 +139,8 @@ class DiscriminatorSaturation(Lasting):
         return (
             f"discriminator saturation: the discriminator holds real examples for real with probability {real:.1%} and "
             f"generated ones with {fake:.2%}, so sure that the generator hardly learns from it; lower its learning "
-            "rate (--discriminator-rate 0.25), show it changed pictures (--diff-augment), or train wgan-gp or r3gan, whose "
-            "penalties keep it smooth"
+            "rate (--discriminator-rate 0.25), show it changed pictures (--diff-augment), or train wgan-gp or r3gan, "
+            "whose penalties keep it smooth"
         )
 
 
