@@ -653,9 +653,9 @@ def _show_probe(answer: dict[str, Any]) -> None:
             values = value if isinstance(value, list) else [value]
             if len(s["files"]) > 1:
                 rows.append([f"  {file}", f"{len(values):,}", format(sum(values) / len(values), form), "", ""])
-    says = "the probability of being real" if is_probability else "the critic's score"
+    says = "Probability of being real" if is_probability else "The critic's score"
     above = "above ½" if is_probability else "above real median"
-    table(f"What the discriminator says: {says}", ["pictures", "n", "mean", "median", above], rows)
+    table(says, ["pictures", "n", "mean", "median", above], rows)
     print(f"Wrote the pictures with their numbers to {answer['out']}")
 
 

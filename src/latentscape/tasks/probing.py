@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,26 @@ def _read(folder: RunFolder, model: Model, other: Any) -> Tensor:
         channels, height, width = model.shape.dims
         mode = {1: "grey", 3: "rgb"}.get(channels, "auto")
         settings = settings.replace(size=f"{height}x{width}", fit="stretch", mode=mode)
-    images = load_data(other, settings)
+    try:
+        images = load_data(other, settings)
+    except DataError:
+        images = _vectors(other)  # which no size suits
+        if not model.shape.is_image or images is None:
+            raise
     if images.shape != model.shape:
         raise DataError(
             f"{images.name} has examples of {images.shape}, and the model in {folder.path} was built for "
             f"{model.shape}; give examples of that shape"
-        )
+        ) from None
     return to_range(images.x, model.value_range)
+
+
+def _vectors(other: Any) -> ImageSet | None:
+    """A set of vectors; None for whatever is none."""
+    with suppress(DataError):
+        images = load_data(other)
+        return None if images.shape.is_image else images
+    return None
 
 
 def _as_they_are(model: Model, other: Any) -> Tensor | None:
