@@ -33,6 +33,28 @@ def test_the_noise_falls_to_none_as_in_the_paper() -> None:
     assert projection.noise_at(0.75) == projection.noise_at(0.9) == 0
 
 
+def test_a_search_goes_by_the_rate() -> None:
+    """Down a slope that is the same everywhere, Adam moves by its rate in each step."""
+    frame = Frame(torch.zeros(1), torch.full((1,), 2.0))
+    z_ML, _ = search(torch.zeros(1, 1), lambda z: z.sum(1), frame, steps=40, rate=0.1, rng=generator())
+    rates = [0.1 * projection.rate_at((k + 1) / 41) for k in range(40)]
+    assert sum(rates) < 0.9 * 40 * 0.1
+    assert float(z_ML) == pytest.approx(-2 * sum(rates), rel=1e-4)
+
+
+def test_a_search_looks_round_by_the_noise() -> None:
+    """Where there is no slope, what is looked at is the start and the noise."""
+    frame, seen = Frame(torch.zeros(2_000), torch.full((2_000,), 3.0)), list[Tensor]()
+
+    def flat(z_ML: Tensor) -> Tensor:
+        seen.append(z_ML.detach())
+        return 0 * z_ML.sum(1)
+
+    search(torch.ones(1, 2_000), flat, frame, steps=8, rate=0.1, rng=generator())
+    spread = [float((z - 1).std()) for z in seen[1:-1]]  # without the first and the last look, which have none
+    assert spread == pytest.approx([3 * projection.noise_at(k / 8) for k in range(8)], rel=0.06, abs=1e-6)
+
+
 def test_a_frame_measures_draws() -> None:
     z_NL = torch.randn(20_000, 3, generator=generator()) * torch.tensor([2.0, 1.0, 0.0]) + torch.tensor([0.0, 5.0, 7.0])
     frame = Frame.of(z_NL)

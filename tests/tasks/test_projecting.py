@@ -30,7 +30,7 @@ FAST: dict[str, Any] = {"steps": 5, "restarts": 2}
 
 def planted(*, classes: int = 0, **settings: Any) -> Any:
     """A generator with random weights that keeps different latents apart."""
-    asked = {"net": "mlp", "hidden": (32, 16), "latent_dim": 4, "norm": "none", **settings}
+    asked = {"net": "mlp", "hidden": (32, 16), "latent_dim": 4, "norm": "none", "output": "tanh"} | settings
     model = models.build("gan", DataShape((1, 8, 8)), gans.Config(**asked), classes)
     with torch.no_grad():
         for p in model.generator.parameters():
@@ -161,6 +161,13 @@ def test_the_same_seed_gives_the_same_latents(gan: Run, tmp_path: Path) -> None:
     assert (one != three).any()
     assert answers[0]["errors"] == answers[1]["errors"]
     assert (answers[0]["seed"], answers[0]["steps"], answers[0]["restarts"]) == (1, 5, 2)
+
+
+def test_the_seed_moves_the_noise_too() -> None:
+    model, x_NX = planted(), torch.rand(2, 1, 8, 8)
+    one, two, three = (find(model, x_NX, None, drawn(600), Search(steps=5, seed=s)).z for s in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
 
 
 def test_the_latents_written_have_the_errors_told(gan: Run, tmp_path: Path) -> None:
