@@ -655,7 +655,7 @@ def _show_probe(answer: dict[str, Any]) -> None:
                 rows.append([f"  {file}", f"{len(values):,}", format(sum(values) / len(values), form), "", ""])
     says = "Probability of being real" if is_probability else "The critic's score"
     above = "above ½" if is_probability else "above real median"
-    table(says, ["pictures", "n", "mean", "median", above], rows)
+    table(says, ["source", "n", "mean", "median", above], rows)
     print(f"Wrote the pictures with their numbers to {answer['out']}")
 
 
