@@ -232,3 +232,30 @@ def test_labels_go_with_their_images() -> None:
     x_BX = y_B[:, None].float().expand(-1, 2)
     found = latent.iwae_nats(Labelled(), x_BX, y_B, 20_000, rng(), 60)
     torch.testing.assert_close(found[:3].float(), -y_B[:3].float(), rtol=0, atol=0.25)  # log E_q[p(z)/q(z)] = 0
+
+
+def test_a_fresh_classifier_reads_what_neighbours_and_lines_cannot() -> None:
+    """The label is the sign of a product, in 2 of 5 dimensions of very different scale."""
+    rng = torch.Generator().manual_seed(0)
+    z_NL = torch.randn(2600, 5, generator=rng)
+    y_N = (z_NL[:, 0] * z_NL[:, 3] > 0).long()
+    z_NL = z_NL * torch.tensor([1e-3, 10.0, 10.0, 1.0, 10.0]) + 5
+    train, test = (z_NL[:2000], y_N[:2000]), (z_NL[2000:], y_N[2000:])
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    found = latent.fresh_accuracy(*train, *test)
+    assert found > 0.9
+    assert latent.knn_accuracy(*train, *test) < 0.7
+    assert latent.fresh_accuracy(*train, *test) == found
+    assert latent.fresh_accuracy(*train, *test, seed=1) != found
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_fresh_classifier_is_at_chance_where_nothing_is_to_be_read() -> None:
+    """A latent that says nothing, one dimension of which stands still; one class is twice as frequent as each other."""
+    rng = torch.Generator().manual_seed(0)
+    z_NL, y_N = torch.randn(4000, 3, generator=rng), torch.randint(0, 4, (4000,), generator=rng) % 3
+    z_NL[:, 2] = 7.0
+    with torch.no_grad():  # as evaluation calls it
+        found = latent.fresh_accuracy(z_NL[:3000], y_N[:3000], z_NL[3000:], y_N[3000:])
+    assert 0.3 < found < 0.55

@@ -81,7 +81,9 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         if config.adversary:
             sizes = (self.latent_dim, *config.adversary_hidden)
             layers = mlp.layers(sizes, norm=False, activation=partial(nn.LeakyReLU, 0.2))
-            self.adversary = nn.Sequential(*layers, nn.Linear(sizes[-1], self.classes))
+            # Normalised first: an encoder would else evade the adversary by shrinking what tells the label.
+            norm = nn.BatchNorm1d(self.latent_dim, affine=False)
+            self.adversary = nn.Sequential(norm, *layers, nn.Linear(sizes[-1], self.classes))
             turns, rate = config.adversary_turns, config.adversary_rate
             players.append(Phase("accuse", (self.adversary,), turns, low_precision=False, rate=rate))
         return tuple(players)
