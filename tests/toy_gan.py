@@ -24,6 +24,11 @@ class Config(Settings):
 
 class Model(contract.Trained, contract.Samples, contract.Discriminates):
     Config = Config
+    probabilities = False
+
+    @property
+    def judged_by(self) -> None:
+        return
 
     def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
         super().__init__(shape, config, classes)

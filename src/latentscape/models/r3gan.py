@@ -24,7 +24,7 @@ from latentscape.numerics import adversarial
 class Config(_adversarial.Settings):
     """Settings of the R3GAN."""
 
-    penalty: float = setting(1.0, "γ of R1 and R2, each weighs γ/2", at_least=0)
+    penalty: float = setting(0.2, "γ of R1 and R2, each weighs γ/2", at_least=0)
 
 
 class Model(_adversarial.SharedFakes):
@@ -32,6 +32,7 @@ class Model(_adversarial.SharedFakes):
 
     Config = Config
     norms = (True, False)
+    probabilities = False  # only differences of logits are trained, so that 0 means nothing
 
     def players(self) -> tuple[Phase, ...]:
         """As other GANs, with a second derivative in the discriminator's loss."""
@@ -44,7 +45,7 @@ class Model(_adversarial.SharedFakes):
     @classmethod
     def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:
         """Adam with β₁ = 0 and an average of the weights over the last thousands of pictures."""
-        return {"learning_rate": 2e-4, "beta1": 0.0, "beta2": 0.99, "epochs": 3, "ema_halflife_images": 10_000}
+        return {"learning_rate": 4e-4, "beta1": 0.0, "beta2": 0.99, "epochs": 3, "ema_halflife_images": 10_000}
 
     def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:
         """Relativistic cross-entropies of pairs, in nats, and the penalties."""

@@ -374,6 +374,10 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
             f"{what} needs a loss that says how good the model is, and the losses of players against each other do "
             "not; leave it out, and compare checkpoints by --samples"
         )
+    if isinstance(net, Fitted) and (images.flip != "none" or images.max_shift):
+        raise ConfigError(
+            "--flip and --max-shift change training batches, and this model is fitted in closed form; leave them out"
+        )
     if isinstance(net, Trained) and any(p.labelled for p in net.phases):
         y_N = images.labels[images.indices("train")] if images.labels is not None else torch.empty(0)
         if not (y_N >= 0).any():

@@ -441,7 +441,7 @@ class Loop:
                     schedule.load_state_dict(state["schedules"][name])
                     optim.lengthen(schedule, self._epochs())
             for detector in self.detectors:
-                detector.restore(state["watch"][detector.name])
+                detector.restore(state["watch"].get(detector.name, {}))  # one that is newer than the checkpoint starts
             self.rng.set_state(tensors["rng"])
             self.batches.restore(state["batches"])
             if self.labelled:
