@@ -165,7 +165,7 @@ def titled_rows(entries: Sequence[tuple[str, ArrayLike, Sequence[str]]], scale: 
     _, height, width, _ = found[0][1].shape
     scale = scale or visible_scale(height, width, columns)
     height, width, line = height * scale, width * scale, _line_height()
-    cell = max(width, *(text_size(text)[0] + 8 for _, _, texts in found for lines in texts for text in lines))
+    cell = max(width + 4, *(text_size(text)[0] + 8 for _, _, texts in found for lines in texts for text in lines))
     margin = max(text_size(title)[0] for title, _, _ in found) + 12
     pitches = [height + line * max(map(len, texts), default=0) + 14 for _, _, texts in found]
     canvas = np.full((sum(pitches) - 4, margin + columns * cell, 3), 255, np.uint8)

@@ -116,7 +116,7 @@ def drawn(stage: Stage, verdicts: Sequence[Verdict], n: int) -> sheets.Picture:
 
     Single pictures are shown all; examples that are no images not at all.
     """
-    is_probability = stage.model.probabilities  # type: ignore[union-attr]
+    is_probability = stage.need(Discriminates).probabilities
     histograms = plots.histograms(
         {f"{_short(v.source.name)}, {len(v.values):,}": v.values.numpy() for v in verdicts},
         BINS,
