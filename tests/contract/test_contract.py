@@ -195,7 +195,7 @@ def plain_step(model: Trained, stream: object, rng: torch.Generator, rate: float
             losses = model(phase.name, batches[turn], model.draw(phase.name, batches[turn], rng) | shared)
             players = phase.parameters()
             for p, g in zip(players, torch.autograd.grad(losses.total, players), strict=True):
-                p.data.sub_(rate * g)
+                p.data.sub_(rate * phase.rate * g)
             if phase.after_step:
                 with torch.no_grad():
                     phase.after_step()
