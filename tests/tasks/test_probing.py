@@ -224,9 +224,9 @@ def test_picture_files_are_made_grey_stretched_and_scaled(signed: Run, tmp_path:
         expected[path] = says(signed, torch.from_numpy(grey / 127.5 - 1)[None, None])[0]
     entry = of(answer, "pictures")
     assert entry["n"] == 2
-    assert entry["files"]["wide.png"] == pytest.approx(expected[tmp_path / "wide.png"], abs=0.01)
+    assert entry["files"]["wide.png"] == pytest.approx(expected[tmp_path / "wide.png"], abs=1e-5)
     second = tmp_path / "again" / "wide.png"
-    assert entry["files"][str(second)] == pytest.approx(expected[second], abs=0.01)
+    assert entry["files"][str(second)] == pytest.approx(expected[second], abs=1e-5)
 
 
 def test_one_picture_is_judged_under_every_label(conditional: Run, tmp_path: Path) -> None:
