@@ -152,12 +152,18 @@ def test_the_encoder_is_not_told_the_label() -> None:
         assert torch.equal(model.encode(batch.x, batch.y), model.encode(batch.x))
 
 
-def test_style_and_label_are_linear_in_the_features() -> None:
-    model, batch = made().eval(), some(6)
+@pytest.mark.parametrize("one_trunk", [False, True])
+def test_style_and_label_are_read_off_one_net_or_two(one_trunk: bool) -> None:
+    model, batch = made(one_trunk=one_trunk).eval(), some(6)
     with torch.no_grad():
-        features_BF = model.features(batch.x)
+        features_BF, (z_BL, logits_BK) = model.features(batch.x), model.encoder(batch.x)
         torch.testing.assert_close(model.classify(batch.x), model.encoder.label(features_BF))
-        torch.testing.assert_close(model.encode(batch.x), model.encoder.style(features_BF))
+        torch.testing.assert_close(model.classify(batch.x), logits_BK)
+        torch.testing.assert_close(model.encode(batch.x), z_BL)
+        assert torch.allclose(z_BL, model.encoder.style(features_BF)) == one_trunk
+    generate = next(p for p in model.phases if p.name == "generate")
+    shared = {id(p) for p in generate.parameters()} & {id(p) for p in model.encoder.trunk.parameters()}
+    assert bool(shared) == one_trunk
 
 
 def test_data_without_labels_is_refused() -> None:

@@ -43,6 +43,9 @@ class Config(adversarial_autoencoder.Config):
         "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
         "points: prior_file",
     )
+    one_trunk: bool = setting(
+        False, "whether style and label are linear in one net's features; two nets: hiding the label costs none of it"
+    )
     label_weight: float = setting(1.0, "weight of the label's cross-entropy beside the reconstruction", at_least=0)
     adversary: bool = setting(True, "whether a further net reads the label off the style, and the encoder resists")
     adversary_weight: float = setting(
@@ -66,13 +69,14 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
 
     def nets(self) -> tuple[nn.Module, nn.Module]:
         """The encoder, x_BX → z_BL and logits B×K, and the decoder, which takes z and a label's code."""
-        encoder = Encoder(self.shape, self.latent_dim, self.classes, self.config)
+        kind = Encoder if self.config.one_trunk else TwoEncoders
+        encoder = kind(self.shape, self.latent_dim, self.classes, self.config)
         return encoder, conditioning.ConditionalDecoder(self.latent_dim, self.shape, self.config, self.classes)
 
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns."""
         config = self.config
-        style = (self.encoder.trunk, self.encoder.style)
+        style = self.encoder.style_parts
         players = [
             Phase("reconstruct", (self.encoder, self.decoder)),
             Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
@@ -130,7 +134,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
 
     def encode(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
         """The style z_BL; the encoder is not told the label."""
-        return self.encoder.style(self.encoder.trunk(x_BX))
+        return self.encoder.styles(x_BX)
 
     def decode(self, z_BL: Tensor, y_B: Tensor | None = None) -> Tensor:
         """x̂_BX of a style under given labels; `y_B` must be given, and −1 decodes under none."""
@@ -149,7 +153,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         return self.encoder.label(self.encoder.trunk(x_BX))
 
     def features(self, x_BX: Tensor) -> Tensor:
-        """B×F: the trunk's output, of which style and label are linear functions."""
+        """B×F: what the label is a linear function of."""
         return self.encoder.trunk(x_BX)
 
 
@@ -161,10 +165,40 @@ class Encoder(nn.Module):
         self.trunk, size = build.trunk(shape, settings)
         self.style, self.label = nn.Linear(size, dims), nn.Linear(size, classes)
 
+    @property
+    def style_parts(self) -> tuple[nn.Module, ...]:
+        """The modules that the style depends on."""
+        return self.trunk, self.style
+
+    def styles(self, x_BX: Tensor) -> Tensor:
+        """z_BL."""
+        return self.style(self.trunk(x_BX))
+
     def forward(self, x_BX: Tensor) -> tuple[Tensor, Tensor]:
         """z_BL and logits B×K."""
         features_BF = self.trunk(x_BX)
         return self.style(features_BF), self.label(features_BF)
+
+
+class TwoEncoders(Encoder):
+    """The same with a net of its own for the style; `trunk` is the label's."""
+
+    def __init__(self, shape: DataShape, dims: int, classes: int, settings: build.NetSettings) -> None:
+        super().__init__(shape, dims, classes, settings)
+        self.style_trunk, _ = build.trunk(shape, settings)
+
+    @property
+    def style_parts(self) -> tuple[nn.Module, ...]:
+        """The modules that the style depends on."""
+        return self.style_trunk, self.style
+
+    def styles(self, x_BX: Tensor) -> Tensor:
+        """z_BL."""
+        return self.style(self.style_trunk(x_BX))
+
+    def forward(self, x_BX: Tensor) -> tuple[Tensor, Tensor]:
+        """z_BL and logits B×K."""
+        return self.styles(x_BX), self.label(self.trunk(x_BX))
 
 
 def read_rightly(logits_BK: Tensor, y_B: Tensor | None) -> tuple[Tensor, Tensor]:
