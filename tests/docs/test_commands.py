@@ -117,7 +117,7 @@ def test_commands_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) ->
         "latentscape trian vae --data digits",
         "latentscape train vae --data digits --latentdim 3",
         "latentscape train vae --data digits --beta -1",
-        "latentscape train gan --data digits",
+        "latentscape train gann --data digits",
         "latentscape sample runs/any --n",
     ],
 )
