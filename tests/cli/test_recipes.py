@@ -119,7 +119,8 @@ def test_recipes_run_on_small_data(
     assert answer.status == 0, answer.err
     assert "is not drawn" not in answer.err
     pictures = {p.name for p, _ in RunFolder(tmp_path / "run").pictures()}
-    assert len(pictures) == len(recipe["show"]) + len(recipe["film"])
+    collages = sum("collage" in film for film in recipe["film"])
+    assert len(pictures) == len(recipe["show"]) + len(recipe["film"]) + collages
     for companion in recipe["companion"]:
         assert RunFolder(tmp_path / "run" / "companions" / companion["name"]).metrics()
 
