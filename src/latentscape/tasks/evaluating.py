@@ -91,7 +91,7 @@ def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
     shape = tuple(config["run"]["shape"])
     if data is None or is_own(config, data):
         if not config["run"]["data"]:
-            raise RunError(f"{folder.path} was trained on arrays in memory; say which data to use with --data")
+            raise RunError(f"{folder.path} names no data on disk; say which to use with --data")
         return load_data(config["run"]["data"], settings)
     settings = settings.replace(labels="", label_column="", labelled=0, limit=0)  # they belong to the run's own data
     if len(shape) == 3:
