@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -193,8 +194,9 @@ def test_samples_as_an_array(run: Path, tmp_path: Path) -> None:
     found = one_object(latentscape("sample", run, "--n", "5", "--out", tmp_path / "x.npy", "--json"))
     assert found["n"] == 5
     assert found["out"] == str(tmp_path / "x.npy")
-    assert {"run", "n", "seed", "prior", "out"} == set(found)
+    assert {"run", "n", "seed", "prior", "out", "sha256"} == set(found)
     x_NCHW = np.load(tmp_path / "x.npy", allow_pickle=False)
+    assert found["sha256"] == hashlib.sha256(x_NCHW.tobytes()).hexdigest()
     assert x_NCHW.shape == (5, 1, 8, 8)
     assert x_NCHW.dtype == np.uint8
     assert x_NCHW.std() > 0
@@ -272,7 +274,16 @@ def test_vectors_are_trained_measured_and_sampled(tmp_path: Path) -> None:
     args = ["train", "vae", "--data", "curves", "--max-steps", "3", "--latent-dim", "1", "--hidden", "8"]
     done(latentscape(*args, "--out", tmp_path / "run"))
     metrics = one_object(latentscape("evaluate", tmp_path / "run", "--json"))["metrics"]
-    assert set(metrics) == {"mse", "kl_nats", "elbo_nats", "active_units", "knn_accuracy"}
+    expected = {
+        "mse",
+        "kl_nats",
+        "elbo_nats",
+        "active_units",
+        "knn_accuracy",
+        "energy_distance",
+        "energy_distance_floor",
+    }
+    assert set(metrics) == expected
     done(latentscape("sample", tmp_path / "run", "--n", "7", "--out", tmp_path / "x.npy"))
     assert np.load(tmp_path / "x.npy").shape == (7, 2)
     assert np.load(tmp_path / "x.npy").dtype == np.float32
@@ -419,7 +430,7 @@ def test_the_public_names_from_python(tmp_path: Path) -> None:
     assert not differing(model.state_dict(), run.model.state_dict())
     answer = package.evaluate(run.path, data=images)
     assert answer["metrics"] == run.folder.metrics()["metrics"]
-    with pytest.raises(package.LatentscapeError, match="arrays in memory"):
+    with pytest.raises(package.LatentscapeError, match="names no data on disk"):
         package.evaluate(run.path)
     longer = package.resume(run.path, data=images, max_steps=6)
     assert longer.steps == 6
