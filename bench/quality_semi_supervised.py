@@ -4,7 +4,7 @@ The game is that of the recipes `semi-supervised-aae` (100 labels) and `semi-sup
 moved as there and left in place. The baseline has the recipe's encoder, augmentation, input noise, optimiser, cosine
 and average of the weights, and only the supervised turn. Beside the seconds stand those of the processor, and the share
 of its cores that other programs used when a run began: where that is not small, the former say little. A row is
-written to --out as soon as it is known, and rows that are there are not computed again, so that a stopped bench goes on.
+written to --out as soon as it is known, and rows that are there are not computed again: a stopped bench goes on.
 
 python -m bench.quality_semi_supervised --data PATH_OF_MNIST --threads 1 --out runs/bench-semi-supervised
 """

@@ -11,6 +11,9 @@ discriminate_labels   tells ŷ from one-hot vectors;
 reconstruct           encoder and decoder lower the reconstruction loss;
 supervise             trunk and label's head lower the cross-entropy of the known labels, in batches of those alone.
 
+One thing is not the paper's: the style's discriminator is told ŷ. Without that it asks for the right distribution of
+all styles together, each class may keep a part of it, and a style decoded under another label stays what it was.
+
 The first three see one encoding, made once a step. The paper begins a step with the reconstruction; over a run of
 steps that is the same order. In training the encoder sees its input under Gaussian noise, as in the paper.
 """
@@ -62,6 +65,11 @@ class Config(adversarial_autoencoder.Config):
         "steps in which that weight rises from 0, so that the labels are read before they are made sure",
         at_least=0,
     )
+    style_given_label: bool = setting(
+        True,
+        "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
+        "under which a style may tell the class",
+    )
     supervise_rate: float = setting(1.0, "learning rate of the supervised turn, a multiple of the run's", above=0)
     noise_std: float = setting(0.3, "standard deviation of the noise on the encoder's input in training", at_least=0)
 
@@ -85,7 +93,10 @@ class Model(style_label_aae.Model):
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns; generate first, while the encoding made for it still holds."""
         config = self.config
-        self.label_discriminator = Discriminator(self.classes, config.discriminator_hidden, config.discriminator_norm)
+        told = self.classes if config.style_given_label else 0
+        hidden, norm = config.discriminator_hidden, config.discriminator_norm
+        self.discriminator = Discriminator(self.latent_dim + told, hidden, norm)
+        self.label_discriminator = Discriminator(self.classes, hidden, norm)
         encoder = self.encoder
         reader = (encoder.trunk, encoder.label)
         return (
@@ -150,7 +161,8 @@ class Model(style_label_aae.Model):
         if phase == "generate":
             return self.generated(batch, draws)
         if phase == "discriminate_style":
-            return told_apart(*self.discriminator.both(draws["style"].detach(), draws["prior"]))
+            codes_BN, prior_NN = self.told(draws["style"].detach(), draws), self.told(draws["prior"], draws)
+            return told_apart(*self.discriminator.both(codes_BN, prior_NN))
         if phase == "discriminate_labels":
             return told_apart(*self.label_discriminator.both(draws["label"].detach(), self.one_hot(draws["category"])))
         z_BL, logits_BK = self.encoded(batch.x, draws["eps"])
@@ -166,13 +178,25 @@ class Model(style_label_aae.Model):
 
     def generated(self, batch: Batch, draws: Draws) -> Losses:
         """What the encoder pays where the discriminators know its styles and labels, each non-saturating, in nats."""
-        weight, category = self.config.adversarial_weight, draws.get("category")
-        style = fooled(self.discriminator(draws["style"], draws.get("prior")), weight)
-        beside = self.one_hot(category) if category is not None else None
-        label = fooled(self.label_discriminator(draws["label"], beside), weight)
+        weight, prior, category = self.config.adversarial_weight, draws.get("prior"), draws.get("category")
+        style_NN = self.told(prior, draws) if prior is not None else None
+        label_NK = self.one_hot(category) if category is not None else None
+        style = fooled(self.discriminator(self.told(draws["style"], draws), style_NN), weight)
+        label = fooled(self.label_discriminator(draws["label"], label_NK), weight)
         total = style.total + self.config.category_weight * self.warmth(batch.step) * label.total
         terms = {"style_nats": style.terms["generator_nats"], "label_nats": label.terms["generator_nats"]}
         return Losses(total, terms)
+
+    def told(self, z_NL: Tensor, draws: Draws) -> Tensor:
+        """Styles or draws of their prior as the discriminator sees them: with the batch's ŷ beside, if it is told it.
+
+        Codes have their own ŷ and draws anyone's, so the two are alike where style and label are independent. No
+        gradient reaches ŷ: it is the style that has to give way.
+        """
+        if not self.config.style_given_label:
+            return z_NL
+        label_BK = draws["label"].detach()
+        return torch.cat([z_NL, label_BK.repeat(len(z_NL) // len(label_BK), 1)], 1)
 
     def warmth(self, step: Tensor | None) -> Tensor | float:
         """What the weight of the labels' adversary has risen to, 0…1; 1 outside training."""
