@@ -105,8 +105,8 @@ def rows_of(a: argparse.Namespace) -> list[dict[str, Any]]:
     file = a.out / "rows.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     known = {key_of(r) for r in rows}
-    every = itertools.product(range(a.draws), a.labels, a.max_shift, WAYS)
-    for draw, labels, shift, way in every:
+    numbers = itertools.product(range(a.draws), a.labels, a.max_shift)
+    for (draw, labels, shift), way in itertools.product(numbers, WAYS):
         row: dict[str, Any] = {"labels": labels, "max_shift": shift, "way": way, "draw": draw}
         if key_of(row) in known:
             continue

@@ -54,7 +54,6 @@ class Config(adversarial_autoencoder.Config):
     adversarial_weight: float = setting(
         1.0, "weight of the encoder's loss as a generator; Adam undoes it (see adversarial_rate)", at_least=0
     )
-    discriminator_rate: float = setting(1.0, "learning rate of both discriminators, a multiple of the run's", above=0)
     discriminator_hidden: tuple[int, ...] = setting((256, 256), "hidden layer sizes of both discriminators", at_least=1)
     prior_factor: int = setting(1, "prior draws per code in the discriminators' turns", at_least=1)
     category_weight: float = setting(
@@ -119,7 +118,6 @@ class Model(style_label_aae.Model):
         """Ten epochs of Adam under a cosine, and an average of the weights; the rest as the parent has it."""
         return {
             **super().training_defaults(shape, config),
-            "beta1": 0.9,
             "weight_decay": 0.0,
             "learning_rate": 1.5e-3,
             "schedule": "cosine",
