@@ -56,7 +56,7 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
         told = classes if config.conditional else 0
         norms = [
             auto if asked == "auto" else asked == "batch"
-            for asked, auto in zip((config.norm, config.discriminator_norm), self.norms, strict=True)
+            for asked, auto in zip((config.norm, config.discriminator_norm), self._norms(), strict=True)
         ]
         self.output = self._output(norms[0])
         self.value_range = RANGES[self.output]
@@ -65,6 +65,10 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
         self.phases = self.players()
         if norms[1] and any(p.double_backward for p in self.phases):
             raise ConfigError("gradient penalties are about single examples; use --discriminator-norm none")
+
+    def _norms(self) -> tuple[bool, bool]:
+        """What auto stands for. An MLP ends in its BatchNorm, behind which real and generated batches look alike."""
+        return self.norms[0], self.norms[1] and gan.kind(self.shape, self.config) != "mlp"
 
     def _output(self, norm: bool) -> str:
         if self.config.output != "auto":

@@ -83,18 +83,23 @@ def dcgan_body(
 ) -> tuple[nn.Sequential, int]:
     """x_BCHW → B×F, and F: 4×4 convolutions of stride 2 to four pixels or fewer, and the mean over the picture.
 
-    BatchNorm follows all convolutions but the first.
+    BatchNorm follows all convolutions but the first. There are two at least: before a mean over the picture, a single
+    one would see strokes and no shapes.
     """
     before, height, across = shape.dims
     layers: list[nn.Module] = []
-    count = max(1, math.ceil(math.log2(max(height, across) / 4)))
-    for i in range(count):
+    for i in range(_halvings(height, across)):
         after = width * min(2**i, WIDEST)
         rows, columns = _thin(height), _thin(across)
         kernel, padding = (rows[0], columns[0]), (rows[1], columns[1])
         layers += _block(nn.Conv2d(before, after, kernel, 2, padding, bias=bias), after, norm and i > 0, activation)
         before, height, across = after, _halved(height), _halved(across)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), before
+
+
+def _halvings(height: int, width: int) -> int:
+    """Convolutions of a discriminator: until four pixels are left, and at least two."""
+    return max(2, math.ceil(math.log2(max(height, width) / 4)))
 
 
 def _thin(side: int) -> tuple[int, int]:
@@ -139,17 +144,20 @@ def upsampling_generator(
 def upsampling_body(shape: DataShape, *, width: int, norm: bool, activation: Activation) -> tuple[nn.Sequential, int]:
     """x_BCHW → B×F, and F: 3×3 convolutions of stride 2, flattened.
 
-    The first has no BatchNorm, the second its BatchNorm behind the activation, the others before it (row B17).
+    The first has no BatchNorm, the second its BatchNorm behind the activation, the others before it (row B17). The last
+    has it before: what BatchNorm gives has the same mean for real and for generated batches, and so has then any linear
+    layer behind it.
     """
-    grids = _grids(shape)
-    before, layers = shape.dims[0], list[nn.Module]()
-    for i in range(len(grids) - 1):
+    before, height, across = shape.dims
+    layers: list[nn.Module] = []
+    count = _halvings(height, across)
+    for i in range(count):
         after = width * min(2**i, WIDEST)
         layers.append(nn.Conv2d(before, after, 3, 2, 1))
         normed = [nn.BatchNorm2d(after)] if norm and i > 0 else []
-        layers += [activation(), *normed] if i < 2 else [*normed, activation()]
-        before = after
-    return nn.Sequential(*layers, nn.Flatten()), before * math.prod(grids[0])
+        layers += [activation(), *normed] if i < min(2, count - 1) else [*normed, activation()]
+        before, height, across = after, math.ceil(height / 2), math.ceil(across / 2)
+    return nn.Sequential(*layers, nn.Flatten()), before * height * across
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------

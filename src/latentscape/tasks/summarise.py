@@ -38,6 +38,21 @@ class Summary:
     notes: list[str]
 
 
+class _Untracked:
+    """Stands in for the counter's own tracker of modules, which the hooks here do better.
+
+    Its hooks on gradients refuse losses that take a derivative themselves, as gradient penalties do.
+    """
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 def summarise(name: str, shape: DataShape, settings: Any, classes: int = 0) -> Summary:
     """Build the model and run every phase once on noise. PCA and the like have no layers."""
     model = models.build(name, shape, settings, classes)
@@ -46,6 +61,7 @@ def summarise(name: str, shape: DataShape, settings: Any, classes: int = 0) -> S
         return Summary([], count, 0, ["fitted in closed form: no layers, no gradient steps"])
     layers: list[Layer] = []
     counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()  # type: ignore[assignment]
     started: dict[str, int] = {}
 
     def before(key: str) -> Any:
