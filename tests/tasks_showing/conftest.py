@@ -24,6 +24,8 @@ MADE: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "concrete": ("concrete-autoencoder", "digits", {**SMALL, "hidden": (8,), "latent_dim": 6}),
     "vq": ("vq-vae", "digits", {**SMALL, "codebook_size": 12, "code_dim": 4}),
     "classifier": ("classifier", "digits", {**SMALL, "width": 2}),
+    "gan": ("gan", "digits", {**SMALL, "net": "mlp", "hidden": (8,), "latent_dim": 4}),
+    "critic": ("wgan", "digits", {**SMALL, "net": "mlp", "hidden": (8,), "latent_dim": 4, "log_every": 1}),
     "curve": ("autoencoder", "curves", {**TINY, "max_steps": 3, "latent_dim": 1, "limit": 400}),
     "curve-by-label": ("conditional-autoencoder", "curves", {**TINY, "max_steps": 3, "latent_dim": 1, "limit": 400}),
     "unlabelled": (
