@@ -112,6 +112,8 @@ def test_recipes_run_on_small_data(
 ) -> None:
     recipe = recipes.read(name)
     few = {"evaluate": {key: min(value, 50) for key, value in recipe["evaluate"].items()}}
+    if "labelled" in recipe["settings"]:
+        few["settings"] = recipe["settings"] | {"labelled": 50}
     monkeypatch.setattr(recipes, "read", lambda asked: recipe | few)
     monkeypatch.setenv("LATENTSCAPE_CACHE", str(one_cache))
     data, steps = stand_ins.get(recipe["data"], recipe["data"]), 0.0005
