@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -43,6 +42,8 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
 
     norms: ClassVar[tuple[bool, bool]] = (True, True)
     """BatchNorm in generator and discriminator where the settings say auto."""
+    penalises_slopes: ClassVar[bool] = False
+    """Whether the discriminator's loss holds its own gradients with respect to pictures."""
     takes: ClassVar[Mapping[str, str]] = {"decoder.": "generator.net.", "encoder.": "discriminator.body."}
 
     def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
@@ -63,7 +64,7 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
         self.generator = gan.Generator(self.latent_dim, shape, config, classes=told, norm=norms[0])
         self.discriminator = gan.Discriminator(shape, config, classes=told, norm=norms[1])
         self.phases = self.players()
-        if norms[1] and any(p.double_backward for p in self.phases):
+        if norms[1] and self.penalises_slopes:
             raise ConfigError("gradient penalties are about single examples; use --discriminator-norm none")
 
     def _norms(self) -> tuple[bool, bool]:
@@ -77,9 +78,14 @@ class Adversarial(contract.Trained, contract.Samples, contract.Discriminates):
             return "linear"
         return "sigmoid" if gan.kind(self.shape, self.config) in ("dcgan", "conv") else "tanh"
 
-    @abstractmethod
     def players(self) -> tuple[Phase, ...]:
-        """The phases of the game."""
+        """The discriminator, then the generator."""
+        return self.discriminating("discriminate"), Phase("generate", (self.generator,), low_precision=False)
+
+    def discriminating(self, name: str, **how: Any) -> Phase:
+        """The discriminator's phase, at its own rate; `how`: further fields of it."""
+        rate, twice = self.config.discriminator_rate, self.penalises_slopes
+        return Phase(name, (self.discriminator,), low_precision=False, rate=rate, double_backward=twice, **how)
 
     @property
     def judged_by(self) -> None:
@@ -139,13 +145,6 @@ class SharedFakes(Adversarial):
         """fake: generated x_BX, one for each real example and with its label."""
         return {"fake": self.made(draws["z"], batch.y)}
 
-    def players(self) -> tuple[Phase, ...]:
-        """The discriminator, then the generator on the same pictures."""
-        return (
-            Phase("discriminate", (self.discriminator,), low_precision=False, rate=self.config.discriminator_rate),
-            Phase("generate", (self.generator,), low_precision=False),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class CriticSettings(Settings):
@@ -163,6 +162,14 @@ class Wasserstein(Adversarial):
 
     norms = (True, False)
     probabilities = False
+
+    def players(self) -> tuple[Phase, ...]:
+        """The critic, several times, and the generator."""
+        critic = self.discriminating("criticise", repeat=self.config.critic_steps, after_step=self.after_critic)
+        return critic, Phase("generate", (self.generator,), low_precision=False)
+
+    def after_critic(self) -> None:
+        """What is done to the critic after each of its steps; nothing unless the model says otherwise."""
 
     def draw(self, phase: str, batch: Batch, rng: torch.Generator) -> Draws:
         """z: B×L, and what the augmentation needs."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from latentscape.config import DataShape, setting
-from latentscape.contract import Batch, Draws, Losses, Phase
+from latentscape.contract import Batch, Draws, Losses
 from latentscape.models import _adversarial
 from latentscape.numerics import adversarial
 
@@ -33,14 +33,7 @@ class Model(_adversarial.SharedFakes):
     Config = Config
     norms = (True, False)
     probabilities = False  # only differences of logits are trained, so that 0 means nothing
-
-    def players(self) -> tuple[Phase, ...]:
-        """As other GANs, with a second derivative in the discriminator's loss."""
-        rate = self.config.discriminator_rate
-        return (
-            Phase("discriminate", (self.discriminator,), double_backward=True, low_precision=False, rate=rate),
-            Phase("generate", (self.generator,), low_precision=False),
-        )
+    penalises_slopes = True
 
     @classmethod
     def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:

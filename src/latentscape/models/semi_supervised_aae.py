@@ -78,9 +78,6 @@ class Model(style_label_aae.Model):
 
     Config = Config
 
-    def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
-        super().__init__(shape, config, classes)  # type: ignore[arg-type]
-
     def nets(self) -> tuple[nn.Module, nn.Module]:
         """The encoder, x_BX → z_BL and logits B×K, and the decoder, which takes z and ŷ, of a net of its own."""
         encoder = style_label_aae.Encoder(self.shape, self.latent_dim, self.classes, self.config)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentscape.config import DataShape, setting
-from latentscape.contract import Phase
 from latentscape.models import _adversarial
 
 
@@ -26,21 +25,8 @@ class Model(_adversarial.Wasserstein):
 
     Config = Config
 
-    def players(self) -> tuple[Phase, ...]:
-        """The critic, and the generator."""
-        return (
-            Phase(
-                "criticise",
-                (self.discriminator,),
-                repeat=self.config.critic_steps,
-                after_step=self._clip,
-                low_precision=False,
-                rate=self.config.discriminator_rate,
-            ),
-            Phase("generate", (self.generator,), low_precision=False),
-        )
-
-    def _clip(self) -> None:
+    def after_critic(self) -> None:
+        """Clip the critic's parameters."""
         for p in self.discriminator.parameters():
             p.clamp_(-self.config.clip, self.config.clip)
 

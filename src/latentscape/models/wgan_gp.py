@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentscape.config import DataShape, setting
-from latentscape.contract import Batch, Draws, Phase
+from latentscape.contract import Batch, Draws
 from latentscape.models import _adversarial
 from latentscape.numerics import adversarial
 
@@ -29,14 +29,7 @@ class Model(_adversarial.Wasserstein):
     """The critic is penalised where its slope is not 1."""
 
     Config = Config
-
-    def players(self) -> tuple[Phase, ...]:
-        """The critic and the generator."""
-        rate, repeat = self.config.discriminator_rate, self.config.critic_steps
-        return (
-            Phase("criticise", (self.discriminator,), repeat, double_backward=True, low_precision=False, rate=rate),
-            Phase("generate", (self.generator,), low_precision=False),
-        )
+    penalises_slopes = True
 
     @classmethod
     def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:

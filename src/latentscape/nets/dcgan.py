@@ -78,9 +78,7 @@ def dcgan_generator(
     return nn.Sequential(nn.Unflatten(1, (features, 1, 1)), *layers, last, Crop(height, across))
 
 
-def dcgan_body(
-    shape: DataShape, *, width: int, norm: bool, activation: Activation, bias: bool = False
-) -> tuple[nn.Sequential, int]:
+def dcgan_body(shape: DataShape, *, width: int, norm: bool, activation: Activation) -> tuple[nn.Sequential, int]:
     """x_BCHW → B×F, and F: 4×4 convolutions of stride 2 to four pixels or fewer, and the mean over the picture.
 
     BatchNorm follows all convolutions but the first. There are two at least: before a mean over the picture, a single
@@ -92,7 +90,7 @@ def dcgan_body(
         after = width * min(2**i, WIDEST)
         rows, columns = _thin(height), _thin(across)
         kernel, padding = (rows[0], columns[0]), (rows[1], columns[1])
-        layers += _block(nn.Conv2d(before, after, kernel, 2, padding, bias=bias), after, norm and i > 0, activation)
+        layers += _block(nn.Conv2d(before, after, kernel, 2, padding, bias=False), after, norm and i > 0, activation)
         before, height, across = after, _halved(height), _halved(across)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), before
 
