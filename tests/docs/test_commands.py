@@ -13,6 +13,7 @@ import pytest
 from pages import NAMES, PAGES, ROOT, blocks, inline, lines
 
 from latentscape import cli, models, recipes
+from latentscape.cli import parsing
 from latentscape.data import NAMES as DATA_NAMES
 from latentscape.data import DataSettings
 from latentscape.errors import LatentscapeError
@@ -39,13 +40,13 @@ class Parsed(Exception):
 @pytest.fixture
 def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands stop where their flags are understood; settings are checked as a run would check them."""
-    real = cli._parse
+    real = parsing.parse
 
     def parse(
         command: str, args: list[str], own: Any, fields: list[dataclasses.Field] | None = None, **rest: Any
     ) -> Any:
         options = real(command, args, own, fields, **rest)
-        words, given = command.split(), cli._given(options, fields or [])
+        words, given = command.split(), parsing.given(options, fields or [])
         if words[0] == "train":
             sorted_ = overrides.sort(words[1], given)
             overrides.model_settings(words[1], sorted_.model)
@@ -53,7 +54,8 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
             DataSettings.from_dict(sorted_.data)
         raise Parsed
 
-    monkeypatch.setattr(cli, "_parse", parse)
+    for theme in cli.THEMES:
+        monkeypatch.setattr(theme, "parse", parse)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:

@@ -67,7 +67,7 @@ def moved(model: Any, phase: str, measure: Callable[[], Tensor], *, rate: float 
 def judged(model: Any, x_BX: Tensor, z_NL: Tensor | None = None) -> Tensor:
     """The style's discriminator on the codes of examples, or on other styles beside the examples' labels."""
     z_NL = model.encode(x_BX) if z_NL is None else z_NL
-    return model.discriminator(model.told(z_NL, {"label": model.classify(x_BX).softmax(1)}))
+    return model.discriminator(model.told(z_NL, model.classify(x_BX).softmax(1)))
 
 
 # ---- the players ---------------------------------------------------------------------------------------------------

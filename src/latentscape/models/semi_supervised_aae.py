@@ -38,18 +38,11 @@ from latentscape.numerics import noise, schedules
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(adversarial_autoencoder.Config):
+class Config(style_label_aae.StyleSettings):
     """Settings of the semi-supervised adversarial autoencoder."""
 
-    net: Literal["auto", "mlp", "conv", "resnet"] = setting("auto", "auto: conv for images, mlp for vectors")
     decoder: Literal["auto", "mlp", "conv", "resnet"] = setting(
         "auto", "the decoder's net; auto: as net. An mlp beside a convolutional encoder costs a fraction of its mirror"
-    )
-    latent_dim: int = setting(10, "size of the style vector", at_least=1)
-    prior: Literal["uniform", "gaussian", "mixture", "ring", "swiss-roll", "boxes", "points"] = setting(
-        "gaussian",
-        "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
-        "points: prior_file",
     )
     adversarial_weight: float = setting(
         1.0, "weight of the encoder's loss as a generator; Adam undoes it (see adversarial_rate)", at_least=0
@@ -63,11 +56,6 @@ class Config(adversarial_autoencoder.Config):
         500,
         "steps in which that weight rises from 0, so that the labels are read before they are made sure",
         at_least=0,
-    )
-    style_given_label: bool = setting(
-        True,
-        "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
-        "under which a style may tell the class",
     )
     supervise_rate: float = setting(1.0, "learning rate of the supervised turn, a multiple of the run's", above=0)
     noise_std: float = setting(0.3, "standard deviation of the noise on the encoder's input in training", at_least=0)
@@ -89,9 +77,8 @@ class Model(style_label_aae.Model):
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns; generate first, while the encoding made for it still holds."""
         config = self.config
-        told = self.classes if config.style_given_label else 0
+        self.discriminator = self.style_discriminator()
         hidden, norm = config.discriminator_hidden, config.discriminator_norm
-        self.discriminator = Discriminator(self.latent_dim + told, hidden, norm)
         self.label_discriminator = Discriminator(self.classes, hidden, norm)
         encoder = self.encoder
         reader = (encoder.trunk, encoder.label)
@@ -156,7 +143,8 @@ class Model(style_label_aae.Model):
         if phase == "generate":
             return self.generated(batch, draws)
         if phase == "discriminate_style":
-            codes_BN, prior_NN = self.told(draws["style"].detach(), draws), self.told(draws["prior"], draws)
+            label_BK = draws["label"].detach()
+            codes_BN, prior_NN = self.told(draws["style"].detach(), label_BK), self.told(draws["prior"], label_BK)
             return told_apart(*self.discriminator.both(codes_BN, prior_NN))
         if phase == "discriminate_labels":
             return told_apart(*self.label_discriminator.both(draws["label"].detach(), self.one_hot(draws["category"])))
@@ -174,24 +162,15 @@ class Model(style_label_aae.Model):
     def generated(self, batch: Batch, draws: Draws) -> Losses:
         """What the encoder pays where the discriminators know its styles and labels, each non-saturating, in nats."""
         weight, prior, category = self.config.adversarial_weight, draws.get("prior"), draws.get("category")
-        style_NN = self.told(prior, draws) if prior is not None else None
+        # No gradient reaches ŷ by way of the style's discriminator: it is the style that has to give way.
+        label_BK = draws["label"].detach()
+        style_NN = self.told(prior, label_BK) if prior is not None else None
         label_NK = self.one_hot(category) if category is not None else None
-        style = fooled(self.discriminator(self.told(draws["style"], draws), style_NN), weight)
+        style = fooled(self.discriminator(self.told(draws["style"], label_BK), style_NN), weight)
         label = fooled(self.label_discriminator(draws["label"], label_NK), weight)
         total = style.total + self.config.category_weight * self.warmth(batch.step) * label.total
         terms = {"style_nats": style.terms["generator_nats"], "label_nats": label.terms["generator_nats"]}
         return Losses(total, terms)
-
-    def told(self, z_NL: Tensor, draws: Draws) -> Tensor:
-        """Styles or draws of their prior as the discriminator sees them: with the batch's ŷ beside, if it is told it.
-
-        Codes have their own ŷ and draws anyone's, so the two are alike where style and label are independent. No
-        gradient reaches ŷ: it is the style that has to give way.
-        """
-        if not self.config.style_given_label:
-            return z_NL
-        label_BK = draws["label"].detach()
-        return torch.cat([z_NL, label_BK.repeat(len(z_NL) // len(label_BK), 1)], 1)
 
     def warmth(self, step: Tensor | None) -> Tensor | float:
         """What the weight of the labels' adversary has risen to, 0…1; 1 outside training."""

@@ -7,8 +7,11 @@ encoder is made to leave it at the uniform guess. Players in their order:
 
 reconstruct    encoder and decoder lower the reconstruction loss plus the label's cross-entropy;
 generate       the style's part of the encoder fools discriminator and adversary;
-discriminate   the discriminator tells styles from draws of the prior;
+discriminate   the discriminator, told the label, tells styles from draws of the prior;
 accuse         the adversary learns to read the label off z, several turns a step.
+
+One thing is not the paper's: the style's discriminator is told the label. Without that it asks for the right
+distribution of all styles together, of which each class may keep a part, and a style then tells the class.
 
 A reading that stays at chance may only mean that the adversary is weak: `style_accuracy` of the evaluation is what a
 fresh classifier finds.
@@ -28,13 +31,13 @@ from latentscape import contract
 from latentscape.config import DataShape, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.models import adversarial_autoencoder
-from latentscape.models.adversarial_autoencoder import fooled, told_apart
+from latentscape.models.adversarial_autoencoder import Discriminator, fooled, told_apart
 from latentscape.nets import build, conditioning, mlp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(adversarial_autoencoder.Config):
-    """Settings of the style and label autoencoder."""
+class StyleSettings(adversarial_autoencoder.Config):
+    """Settings of every autoencoder that keeps style and label apart."""
 
     net: Literal["auto", "mlp", "conv", "resnet"] = setting("auto", "auto: conv for images, mlp for vectors")
     latent_dim: int = setting(10, "size of the style vector", at_least=1)
@@ -43,6 +46,17 @@ class Config(adversarial_autoencoder.Config):
         "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
         "points: prior_file",
     )
+    style_given_label: bool = setting(
+        True,
+        "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
+        "under which a style may tell the class",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StyleSettings):
+    """Settings of the style and label autoencoder."""
+
     one_trunk: bool = setting(
         False, "whether style and label are linear in one net's features; two nets: hiding the label costs none of it"
     )
@@ -77,6 +91,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         """The players in the order of their turns."""
         config = self.config
         style = self.encoder.style_parts
+        self.discriminator = self.style_discriminator()
         players = [
             Phase("reconstruct", (self.encoder, self.decoder)),
             Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
@@ -92,6 +107,12 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
             players.append(Phase("accuse", (self.adversary,), turns, low_precision=False, rate=rate))
         return tuple(players)
 
+    def style_discriminator(self) -> Discriminator:
+        """One that takes styles, and the label's code beside them if the settings say so."""
+        told = self.classes if self.config.style_given_label else 0
+        config = self.config
+        return Discriminator(self.latent_dim + told, config.discriminator_hidden, config.discriminator_norm)
+
     # ---- training ----------------------------------------------------------------------------------------------
 
     def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:
@@ -103,7 +124,8 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         with torch.no_grad():
             z_BL = self.encode(batch.x).float()
         if phase == "discriminate":
-            return told_apart(*self.discriminator.both(z_BL, draws["prior"]))
+            code_BK = self.known_code(batch)
+            return told_apart(*self.discriminator.both(self.told(z_BL, code_BK), self.told(draws["prior"], code_BK)))
         nats, right = read_rightly(self.adversary(z_BL), batch.y)
         return Losses(nats, {"adversary_nats": nats, "adversary_accuracy": right})
 
@@ -123,12 +145,28 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         reading is uniform. To maximise the adversary's own loss would reward styles read as a wrong class.
         """
         z_BL, weight = self.encode(batch.x).float(), self.config.adversarial_weight
-        losses = fooled(self.discriminator(z_BL, draws.get("prior")), weight)
+        code_BK, prior_NL = self.known_code(batch), draws.get("prior")
+        beside_NN = self.told(prior_NL, code_BK) if prior_NL is not None else None
+        losses = fooled(self.discriminator(self.told(z_BL, code_BK), beside_NN), weight)
         if not self.config.adversary:
             return losses
         blind = -F.log_softmax(self.adversary(z_BL), 1).mean()
         total = losses.total + weight * self.config.adversary_weight * blind
         return Losses(total, {**losses.terms, "blind_nats": blind})
+
+    def known_code(self, batch: Batch) -> Tensor:
+        """One-hot labels B×K; zeros where the label is unknown."""
+        assert batch.y is not None
+        return conditioning.label_code(batch.y, self.classes, "one-hot")
+
+    def told(self, z_NL: Tensor, code_BK: Tensor) -> Tensor:
+        """Styles or draws of their prior as the discriminator sees them: with the batch's labels beside, if it is told.
+
+        Codes have their own labels and draws anyone's, so the two are alike where style and label are independent.
+        """
+        if not self.config.style_given_label:
+            return z_NL
+        return torch.cat([z_NL, code_BK.repeat(len(z_NL) // len(code_BK), 1)], 1)
 
     # ---- use ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,5 @@
+"""`python -m latentscape.cli`."""
+
+from latentscape.cli import main
+
+main()
