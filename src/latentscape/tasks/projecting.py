@@ -14,15 +14,14 @@ from torch import Tensor, nn
 
 from latentscape.config import LARGEST_SEED, Settings, setting
 from latentscape.contract import Decodes, Discriminates, HasPosterior, Model, Reconstructs
-from latentscape.data import ImageSet
-from latentscape.errors import AbilityError, ConfigError, DataError
+from latentscape.errors import AbilityError, ConfigError
 from latentscape.latents import encode
 from latentscape.latents.projection import Frame, search
 from latentscape.metrics import reconstruction
 from latentscape.pictures import files, sheets
 from latentscape.runs import RunFolder
-from latentscape.tasks import showing, using
-from latentscape.tasks.evaluating import is_own, load_for, pick_device, to_unit
+from latentscape.tasks import inputs, showing, using
+from latentscape.tasks.evaluating import load_for, pick_device, to_unit
 from latentscape.tasks.training import Console, Silent
 
 FRAME_DRAWS = 10_000
@@ -94,7 +93,8 @@ def project(
     model = folder.load_model()
     target = _target(folder, model, out)
     _check_abilities(folder, model, how)
-    x_NX, y_N, images = _examples(folder, model, pictures, data, split, n)
+    given = inputs.examples(folder, model, pictures, data=data, split=split, n=n)
+    x_NX, y_N, images = given.x, given.y, given.images
     stage = showing.Stage(folder, model, images, command)
     if label is not None and label != "":
         stage.need_labels()
@@ -153,27 +153,6 @@ def find(model: Any, x_NX: Tensor, y_N: Tensor | None, prior_NL: Tensor, how: Se
 
 
 # ---- what is looked for ----------------------------------------------------------------------------------------
-
-
-def _examples(
-    folder: RunFolder, model: Model, pictures: Sequence[Path | str], data: Any, split: str, n: int
-) -> tuple[Tensor, Tensor | None, ImageSet]:
-    """Examples x_NX in the model's value range, their labels if the model reads them and they are known; the set."""
-    if pictures and data is not None:
-        raise ConfigError("give pictures or --data, not both")
-    if pictures:
-        sets = [load_for(folder, p) for p in pictures]
-        return torch.cat([s.examples(s.indices("all"), model.value_range) for s in sets]), None, sets[0]
-    images = load_for(folder, data)
-    split = "all" if data is not None and not is_own(folder.config(), data) else split
-    y_N = images.labels if list(folder.data().get("labels", {})) == list(images.label_names) else None
-    if model.needs_labels and y_N is None:  # its classes are not the model's, so that examples are taken as they come
-        return images.examples(images.indices(split)[:n], model.value_range), None, images
-    rows = images.indices(split)[showing.Stage(folder, model, images).picks(n, split)]
-    if not len(rows):
-        raise DataError(f"no {split} example of {images.name} has a label, and the model reads them; give pictures")
-    y_N = y_N[rows] if model.needs_labels and y_N is not None else None
-    return images.examples(rows, model.value_range), y_N, images
 
 
 def _check_abilities(folder: RunFolder, model: Model, how: Search) -> None:
