@@ -6,13 +6,13 @@ import io
 import os
 import sys
 
-from latentscape.cli import about, judging, making, training
+from latentscape.cli import about, checking, comparing, directing, judging, making, sharing, training, walking
 from latentscape.cli.registry import COMMANDS
 from latentscape.cli.terminal import Terminal, say
 from latentscape.errors import LatentscapeError, UserError
 
-THEMES = (about, training, judging, making)
-"""The files that hold commands; importing them fills `COMMANDS`, in the order of their imports."""
+THEMES = (about, training, making, walking, directing, checking, judging, comparing, sharing)
+"""The files that hold commands, in the order of the help; importing them fills `COMMANDS`."""
 
 __all__ = ["COMMANDS", "Terminal", "main"]
 

@@ -1,0 +1,3 @@
+"""The command that puts runs side by side: compare."""
+
+from __future__ import annotations

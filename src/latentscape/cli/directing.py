@@ -1,0 +1,3 @@
+"""Commands about directions and places in latent space: arithmetic, map, embed."""
+
+from __future__ import annotations

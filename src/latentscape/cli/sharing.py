@@ -1,0 +1,3 @@
+"""Commands that hand runs on: push, pull."""
+
+from __future__ import annotations
