@@ -7,12 +7,14 @@ import os
 import sys
 
 from latentscape.cli import about, checking, comparing, directing, judging, making, sharing, training, walking
-from latentscape.cli.registry import COMMANDS
+from latentscape.cli.registry import KNOWN
 from latentscape.cli.terminal import Terminal, say
 from latentscape.errors import LatentscapeError, UserError
 
 THEMES = (about, training, making, walking, directing, checking, judging, comparing, sharing)
-"""The files that hold commands, in the order of the help; importing them fills `COMMANDS`."""
+"""The files that hold commands, in the order of the help."""
+
+COMMANDS = {name: f for theme in THEMES for name, f in KNOWN.items() if f.__module__ == theme.__name__}
 
 __all__ = ["COMMANDS", "Terminal", "main"]
 

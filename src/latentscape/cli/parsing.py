@@ -9,7 +9,7 @@ import shlex
 import sys
 from typing import Annotated, Any, Literal, cast
 
-from latentscape.cli.registry import COMMANDS
+from latentscape.cli.registry import KNOWN
 from latentscape.config import flag
 from latentscape.errors import UserError
 
@@ -81,7 +81,7 @@ def parse(
         words = "; ".join(w for w in (f.metadata["help"], range_words(f)) if w)
         arg = tyro.conf.arg(help=words, help_behavior_hint=f"(default: {_shown(f.default)})", metavar=_metavar(f.type))
         made.append((f.name, Annotated[cast(Any, f.type), arg], dataclasses.field(default=f.default)))
-    doc = (COMMANDS[command.split()[0]].__doc__ or "").strip()
+    doc = (KNOWN[command.split()[0]].__doc__ or "").strip()
     parsed = _tyro(dataclasses.make_dataclass("Arguments", made), args, f"latentscape {command}", doc)
     flags = {a.split("=")[0].replace("_", "-") for a in args}
     named = {m[0] for m in made if flags & {flag(m[0]), "--no-" + flag(m[0])[2:]}}
