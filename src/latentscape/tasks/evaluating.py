@@ -115,22 +115,43 @@ def pick_device(model: Model) -> torch.device:
 
 
 @torch.no_grad()
+def per_image(model: Model, images: ImageSet, split: str = "test") -> dict[str, Tensor]:
+    """What is measured on each image by itself, N float64 on the CPU, in the split's own order.
+
+    Of mse, psnr_db, bce, ssim, kl_nats, elbo_nats and mean_activation those that the model and the data allow; their
+    means are the metrics of these names. Two models measured on one split can be compared image by image.
+    """
+    device = pick_device(model)
+    model = model.eval().to(device)
+    try:
+        return _passed(model, Gatherer(images, split, model.value_range, device))[0]
+    finally:
+        model.to("cpu")
+
+
+def _passed(model: Model, source: Gatherer) -> tuple[dict[str, Tensor], Tensor | None]:
+    """One pass over a split: the values of `per_image`, and the latents z_NL where the model encodes."""
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    latents: list[Tensor] = []
+    rng = torch.Generator(source.device).manual_seed(0)
+    for batch in in_order(source, 500):
+        for name, of_B in _batch_metrics(model, batch, rng, latents):
+            values[name].append(of_B.double().cpu())
+    return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(latents) if latents else None
+
+
+@torch.no_grad()
 def evaluate_model(model: Model, images: ImageSet, split: str = "test") -> tuple[dict[str, Any], int]:
     """Every metric of `PROTOCOL` that the model and the data allow without sampling, and the number of examples."""
     device = pick_device(model)
     model = model.eval().to(device)
     try:
         source = Gatherer(images, split, model.value_range, device)
-        sums: dict[str, float] = defaultdict(float)
-        latents: list[Tensor] = []
-        rng = torch.Generator(device).manual_seed(0)
-        for batch in in_order(source, 500):
-            for name, values in _batch_metrics(model, batch, rng, latents):
-                sums[name] += float(values.double().sum())
-        metrics = {name: total / len(source) for name, total in sums.items()}
-        if latents:
-            metrics |= _latent_metrics(model, images, torch.cat(latents), source.y, device, split)
-            metrics |= _prior_metrics(model, source, torch.cat(latents))
+        values, z_NL = _passed(model, source)
+        metrics = {name: float(of_N.mean()) for name, of_N in values.items()}
+        if z_NL is not None:
+            metrics |= _latent_metrics(model, images, z_NL, source.y, device, split)
+            metrics |= _prior_metrics(model, source, z_NL)
         if isinstance(model, Classifies) and images.labels is not None:
             rate, labelled = classify.error_rate(model, images, split, device)
             metrics |= {"error_rate": rate} if labelled else {}
