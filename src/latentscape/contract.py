@@ -63,6 +63,8 @@ class Phase:
     low_precision: bf16 keeps this phase's gradients (true of autoencoders, not shown of adversarial phases).
     rate: its learning rate as a multiple of the run's (two time scales: Heusel et al. 2017, arXiv 1706.08500).
     labelled: its batches hold labelled examples alone; see `training.loop`.
+    steady: its learning rate stays where it began, whatever the run's schedule: a judge that is to keep up with a
+        player that slows down.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Phase:
     low_precision: bool = True
     rate: float = 1.0
     labelled: bool = False
+    steady: bool = False
 
     def parameters(self) -> list[nn.Parameter]:
         """The player's parameters, each once, in registration order."""

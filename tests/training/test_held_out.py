@@ -95,3 +95,17 @@ def test_a_step_that_passes_several_epochs_steps_schedules_as_often(steps: int, 
     done = loop.run()
     assert done.epoch == epochs
     assert [o.param_groups[0]["lr"] for o in loop.optimisers.values()] == [0.5**epochs] * 2
+
+
+def test_the_schedule_leaves_steady_players_alone(tmp_path: Path) -> None:
+    """The rates of the others fall, until the run ends because of them."""
+    model = make("style_label_aae", SHAPE, net="mlp", hidden=(8,), latent_dim=2, adversary_rate=2.0)
+    loop = make_loop(
+        model, small_set(SHAPE), tmp_path, schedule="step", schedule_every=1, schedule_factor=0.1,
+        learning_rate=1e-3, min_learning_rate=1e-5, epochs=9,
+    )  # fmt: skip
+    assert loop.run().finished == "the learning rate fell below 1e-05"
+    rates = {name: o.param_groups[0]["lr"] for name, o in loop.optimisers.items()}
+    assert rates["accuse"] == 2e-3
+    assert rates["discriminate"] == pytest.approx(model.config.discriminator_rate * 1e-3)
+    assert rates["reconstruct"] < 1e-5

@@ -95,7 +95,9 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         players = [
             Phase("reconstruct", (self.encoder, self.decoder)),
             Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
-            Phase("discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate),
+            Phase(
+                "discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate, steady=True
+            ),
         ]
         if config.adversary:
             sizes = (self.latent_dim, *config.adversary_hidden)
@@ -104,7 +106,8 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
             norm = nn.BatchNorm1d(self.latent_dim, affine=False)
             self.adversary = nn.Sequential(norm, *layers, nn.Linear(sizes[-1], self.classes))
             turns, rate = config.adversary_turns, config.adversary_rate
-            players.append(Phase("accuse", (self.adversary,), turns, low_precision=False, rate=rate))
+            accuse = Phase("accuse", (self.adversary,), turns, low_precision=False, rate=rate, steady=True)
+            players.append(accuse)
         return tuple(players)
 
     def style_discriminator(self) -> Discriminator:

@@ -151,7 +151,10 @@ class Loop:
         self.optimisers = {
             p.name: optim.make_optimiser(p.parameters(), settings, self.device, p.rate) for p in model.phases
         }
-        self.schedules = {n: optim.make_schedule(o, settings, self._epochs()) for n, o in self.optimisers.items()}
+        self.schedules = {
+            p.name: None if p.steady else optim.make_schedule(self.optimisers[p.name], settings, self._epochs())
+            for p in model.phases
+        }
         self.ema = Ema(model, settings.ema_halflife_images) if settings.ema_halflife_images else None
         self.detectors = watch.detectors()
         self._call = execution.caller(model)
@@ -284,7 +287,7 @@ class Loop:
             p.finished = f"reached {s.epochs} epochs"
         elif s.early_stopping and p.epoch - p.best_epoch >= s.early_stopping:
             p.finished = f"no better held-out loss for {s.early_stopping} epochs; best was epoch {p.best_epoch}"
-        elif s.min_learning_rate and max(self._rates().values()) < s.min_learning_rate:
+        elif s.min_learning_rate and max(self._falling_rates()) < s.min_learning_rate:
             p.finished = f"the learning rate fell below {s.min_learning_rate:g}"
         return bool(p.finished)
 
@@ -362,6 +365,11 @@ class Loop:
         )
         if self.settings.on_warning == "stop":
             self.progress.finished = f"a detector spoke: {warned.detector}"
+
+    def _falling_rates(self) -> list[float]:
+        """The learning rates that the run's schedule moves."""
+        rates = self._rates()
+        return [rates[p.name] for p in self.model.phases if not p.steady]
 
     def _rates(self) -> dict[str, float]:
         return {name: float(o.param_groups[0]["lr"]) for name, o in self.optimisers.items()}
