@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from latentscape.report.words import number, term_words
 
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 68, 12, 12, 44
+BOX = (WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
 
 MOST_POINTS = 1200
 """Points that a drawn line has at most; of more, each stretch keeps its lowest and highest one."""
@@ -65,18 +66,16 @@ def charts(log: Iterable[dict[str, Any]]) -> list[Chart]:
         phase, _, term = name.rpartition("/")
         words, unit = term_words(term)
         title = f"{words}, {phase.replace('_', ' ')} phase" if len(phases) > 1 and phase else words
-        series = {"training": _points(train, "terms", name), "held out": _points(held_out, "terms", name)}
-        found.append(_chart(title, unit, series, ("train", "held-out")))
+        series = {"training": points_of(train, "terms", name), "held out": points_of(held_out, "terms", name)}
+        found.append(chart(title, unit, series, ("train", "held-out")))
     rates = list(dict.fromkeys(name for r in train for name in _table(r, "learning_rate")))
-    series = {name.replace("_", " "): _points(train, "learning_rate", name) for name in rates}
+    series = {name.replace("_", " "): points_of(train, "learning_rate", name) for name in rates}
     found.append(
-        _chart(
-            "learning rate", "step size of the optimiser", series, tuple(f"other-{i % 4}" for i in range(len(rates)))
-        )
+        chart("learning rate", "step size of the optimiser", series, tuple(f"other-{i % 4}" for i in range(len(rates))))
     )
-    speed = {"training": _points(train, "", "images_per_second")}
-    found.append(_chart("speed", "images per second", speed, ("train",)))
-    return [chart for chart in found if chart is not None]
+    speed = {"training": points_of(train, "", "images_per_second")}
+    found.append(chart("speed", "images per second", speed, ("train",)))
+    return [made for made in found if made is not None]
 
 
 def _table(record: dict[str, Any], name: str) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def _table(record: dict[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _points(records: list[dict[str, Any]], table: str, name: str) -> Points:
+def points_of(records: list[dict[str, Any]], table: str, name: str) -> Points:
     """(step, value) of the records that have both as numbers; a value that is not finite stays, and is a gap."""
     pairs = ((r.get("step"), _table(r, table).get(name)) for r in records)
     return [(float(x), float(y)) for x, y in pairs if isinstance(x, (int, float)) and isinstance(y, (int, float))]
@@ -105,7 +104,8 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
     return kept
 
 
-def _chart(title: str, unit: str, series: dict[str, Points], looks: tuple[str, ...]) -> Chart | None:
+def chart(title: str, unit: str, series: dict[str, Points], looks: Sequence[str]) -> Chart | None:
+    """One chart of named lines, each with its look; None where no value is finite."""
     finite = [(x, y) for points in series.values() for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not finite:
         return None

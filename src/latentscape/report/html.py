@@ -79,14 +79,23 @@ def write_report(run: RunFolder) -> Path:
     Parts that the run does not have yet (metrics, pictures, log) are left out or say how to get them. Raises
     `RunError` if a file of the run is damaged, `UserError` or `DiskFull` if the page cannot be written.
     """
-    template = (resources.files("latentscape.report") / "template.html.jinja").read_text("utf-8")
+    return write_page(run.report_path, "template.html.jinja", page(run))
+
+
+def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
+    """Fill one of the templates beside this file and write the page, whole or not at all."""
+    room = resources.files("latentscape.report")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(lambda name: (room / name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    html = environment.from_string(template).render(page(run))
-    with atomic(run.report_path) as temporary:
+    html = environment.get_template(template).render(values)
+    with atomic(path) as temporary:
         temporary.write_text(html, "utf-8")
-    return run.report_path
+    return path
 
 
 def page(run: RunFolder) -> dict[str, Any]:
@@ -110,7 +119,7 @@ def page(run: RunFolder) -> dict[str, Any]:
         "fitted": _fitted(log),
         "figures": _figures(run.pictures()),
         "charts": curves.charts(log),
-        "chart_box": (curves.WIDTH, curves.HEIGHT, curves.LEFT, curves.RIGHT, curves.TOP, curves.BOTTOM),
+        "chart_box": curves.BOX,
         "config": {name: _settings(table) for name, table in config.items() if isinstance(table, dict)},
         "data": _rows(data),
         "environment": _rows(run.environment()),
