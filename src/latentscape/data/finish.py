@@ -23,6 +23,8 @@ BINARISE_SEED = 1
 def finish(raw: Raw, settings: DataSettings) -> ImageSet:
     """Make the `ImageSet` that `settings` ask for."""
     _check(raw, settings)
+    if settings.only_classes:
+        _keep_classes(raw, settings.only_classes)
     digests = digests_of(raw.x) if raw.digests is None else raw.digests
     split = assign_split(digests, raw.split, settings)
     if raw.split is not None and (both := leaked(digests, split)):
@@ -79,6 +81,38 @@ def _check(raw: Raw, settings: DataSettings) -> None:
                 raise DataError(f"{flag} is for images, but {raw.name} holds vectors of {raw.x.shape[1]}; leave it out")
         if settings.binarise != "none":
             raise DataError(f"--binarise is for grey images, but {raw.name} holds vectors; leave it out")
+
+
+def _keep_classes(raw: Raw, asked: str) -> None:
+    """Leave the examples of some classes alone, which are then all the classes there are, numbered anew from 0.
+
+    The label of a single class says nothing, so that the set then has none.
+    """
+    names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    if raw.labels is None:
+        raise DataError(f"--only-classes chooses by a set's labels, and {raw.name} has none; leave it out")
+    if unknown := [name for name in names if name not in raw.label_names]:
+        there = ", ".join(raw.label_names[:20]) + (", …" if len(raw.label_names) > 20 else "")
+        raise DataError(f"--only-classes must be names of the classes of {raw.name} ({there}), got {unknown[0]!r}")
+    names = [name for name in raw.label_names if name in names]
+    number = np.full(len(raw.label_names) + 1, -1, np.int64)  # the last place is that of -1, no label
+    number[[raw.label_names.index(name) for name in names]] = np.arange(len(names))
+    labels = number[raw.labels]
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        raise DataError(f"--only-classes {asked} leaves no example of {raw.name}; choose others")
+    raw.findings.notes.append(f"{len(kept):,} of {len(labels):,} are kept, those of {_listed(names)}")
+    raw.labels = labels
+    _take(raw, kept)
+    raw.split = None if raw.split is None else raw.split[kept]
+    raw.digests = None if raw.digests is None else raw.digests[kept]
+    raw.label_names = tuple(names)
+    if len(names) == 1:
+        raw.labels, raw.label_names = None, ()
+
+
+def _listed(names: list[str]) -> str:
+    return f"class {names[0]}" if len(names) == 1 else f"the classes {', '.join(names)}"
 
 
 def _take(raw: Raw, kept: np.ndarray) -> None:

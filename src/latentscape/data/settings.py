@@ -40,6 +40,9 @@ class DataSettings(Settings):
         "training images moved by up to so many pixels each way, anew every batch; edges repeat the border",
         at_least=0,
     )
+    only_classes: str = setting(
+        "", "keep the pictures of these classes alone, in every split: names, separated by commas; empty: all"
+    )
     labelled: int = setting(
         0, "keep so many training labels, equally many of each class, and hide the rest; 0: all", at_least=0
     )
@@ -50,6 +53,8 @@ class DataSettings(Settings):
         super().__post_init__()
         if self.size and not re.fullmatch(r"[1-9]\d{0,4}([x×][1-9]\d{0,4})?", self.size.strip()):
             raise ConfigError(f"--size must be 64 (square) or 48x64 (height x width), got {self.size!r}")
+        if self.only_classes and not self.only_classes.replace(",", "").strip():
+            raise ConfigError(f"--only-classes must name at least one class, got {self.only_classes!r}")
         for flag, value in (("valid", self.valid_fraction), ("test", self.test_fraction)):
             if -1 < value < 0:
                 raise ConfigError(f"--{flag}-fraction must be -1 (the default) or at least 0 and below 1, got {value}")
