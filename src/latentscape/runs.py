@@ -8,8 +8,10 @@ log.jsonl           one JSON object a line, append-only
 checkpoints/        what `resume` goes on from
 model.safetensors   the trained model
 metrics.json        the last evaluation
+fitted/             priors fitted to the model's latents, kept so that they are fitted once; may be removed
 pictures/           sheets and plots, with captions.json
 report.html         everything on one page
+tensorboard/, mlflow.json    what was sent to trackers, and what MLflow calls this run
 """
 
 from __future__ import annotations
@@ -114,6 +116,20 @@ class RunFolder:
     def model_path(self) -> Path:
         """The trained model's weights."""
         return self.path / "model.safetensors"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def mlflow_path(self) -> Path:
+        """What MLflow calls this run."""
+        return self.path / "mlflow.json"
+
+    def fitted_path(self, kind: str) -> Path:
+        """Where a prior fitted to the model's latents is kept."""
+        return self.path / "fitted" / f"{kind}.safetensors"
 
     def checkpoints(self, keep: int = 2) -> CheckpointFolder:
         """The checkpoints."""
@@ -254,6 +270,9 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise RunError(f"{self.path / name} is damaged ({error}); remove it, and it is written again") from error
 
+
+SHARED = ("config.toml", "command.txt", "data.json", "environment.json", "metrics.json", "model.safetensors")
+"""What makes a run for somebody else, beside its pictures: no checkpoints, no log, no traces of trackers."""
 
 _MADE_FIRST = {".lock", "checkpoints", "pictures", "command.txt", "data.json", "environment.json"}
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names it: the number is the writer's

@@ -26,7 +26,8 @@ from latentscape.data.names import named
 from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import adopting, overrides
-from latentscape.training import execution
+from latentscape.tasks.tracking import Log, tracked
+from latentscape.training import execution, tracking
 from latentscape.training.loop import Hooks, Loop
 from latentscape.training.settings import TrainSettings
 
@@ -118,6 +119,7 @@ def train(
     train_settings = overrides.train_settings(model, images.shape, config, given.train)
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     _check_fits(net, train_settings, images)
+    tracking.check(train_settings.log_to)
     if scale != 1 and isinstance(net, Trained):
         train_settings, config = _scaled(net, train_settings, images, scale), config.scaled(scale)
         net = models.build(model, images.shape, config, images.classes, train_settings.seed)
@@ -181,6 +183,7 @@ def resume(
             f"{now[:12]}, was {str(was)[:12]}); put the old data back, or train a new run with --init-from"
         )
     settings = TrainSettings.from_dict(config["train"])
+    tracking.check(settings.log_to)
     more = epochs is not None or max_steps is not None
     if more:
         settings = settings.replace(epochs=epochs or 0, max_steps=max_steps or 0)
@@ -218,22 +221,25 @@ def _run(
     *,
     more: bool = False,
 ) -> Run:
-    with folder.locked():
+    with (
+        folder.locked(),
+        tracked(folder, settings, Stopped, lambda text: console.say(f"Warning: {text}")) as log,
+    ):
         for note in net.notes():
             console.say(note)
         if isinstance(net, Fitted):
-            run = _fit(folder, net, images, console)
+            run = _fit(folder, net, images, console, log)
             if hooks.watch:
                 with torch.no_grad():
                     hooks.watch(run.model, 0)
         else:
             assert isinstance(net, Trained)
-            run = _loop(folder, net, images, settings, console, hooks, more)
+            run = _loop(folder, net, images, settings, console, hooks, more, log)
         folder.save_model(run.model, run.steps)
         return run
 
 
-def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console) -> Run:
+def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console, log: Log) -> Run:
     start = time.monotonic()
     source = Gatherer(images, "train", net.value_range, "cpu")
     lines: list[str] = []
@@ -244,8 +250,8 @@ def _fit(folder: RunFolder, net: Fitted, images: ImageSet, console: Console) -> 
 
     figures = net.fit(lambda: (b.x for b in in_order(source, 1000)), report)
     seconds = time.monotonic() - start
-    folder.append({"kind": "fitted", "step": 0, "images": len(source), "seconds": seconds, "terms": figures})
-    folder.append({"kind": "done", "step": 0, "seconds": seconds, "reason": "; ".join(lines)})
+    log({"kind": "fitted", "step": 0, "images": len(source), "seconds": seconds, "terms": figures})
+    log({"kind": "done", "step": 0, "seconds": seconds, "reason": "; ".join(lines)})
     return Run(folder, net.eval(), images, "; ".join(lines), seconds, 0, len(source))
 
 
@@ -257,6 +263,7 @@ def _loop(
     console: Console,
     hooks: Hooks,
     more: bool,
+    log: Log,
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
     newest = checkpoints.newest(console.say)
@@ -276,8 +283,8 @@ def _loop(
         labelled = TrainBatches(_gather(images, "train", net, execute, labelled=True), batch_size, settings.seed)
     warnings: list[str] = []
 
-    def log(record: dict[str, Any]) -> None:
-        folder.append(record)
+    def told(record: dict[str, Any]) -> None:
+        log(record)
         if record["kind"] == "warning":
             warnings.append(record["text"])
             console.say("Warning: " + record["text"])
@@ -291,18 +298,18 @@ def _loop(
         labelled=labelled,
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
         probe=next(in_order(held or source, PROBE, PROBE)),
-        hooks=dataclasses.replace(hooks, log=log),
+        hooks=dataclasses.replace(hooks, log=told),
     )
     if newest:
         loop.restore(newest[1], newest[2])
         if more:
             loop.progress.finished = ""
-        folder.append({"kind": "resumed", "step": loop.progress.step})
+        log({"kind": "resumed", "step": loop.progress.step})
         over = f"There is nothing left to train ({loop.progress.finished}); --epochs N trains it longer."
         going = f"Going on from {newest[0].name}, step {loop.progress.step:,} of {total:,}."
         console.say(over if loop.progress.finished else going)
     elif folder.log():
-        folder.append({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
+        log({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
     if more:
         folder.rewrite_settings(settings.to_dict())
     with console.training(total, batch_size) as progress:
@@ -314,9 +321,7 @@ def _loop(
             f"{shlex.quote(str(folder.path))}"
         )
     model = loop.result().to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    folder.append(
-        {"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds, "reason": done.finished}
-    )
+    log({"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds, "reason": done.finished})
     return Run(
         folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings
     )
