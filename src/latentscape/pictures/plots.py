@@ -39,6 +39,12 @@ MOST_CLASSES = len(PALETTE) * len(MARKERS)
 
 DPI = 100
 
+THUMBNAIL = 40
+"""Pixels of the longer side of a picture in a map."""
+
+LONGEST_NAME = 24
+"""Most characters of a name in a map."""
+
 
 def scatter(
     z_N2: ArrayLike,
@@ -50,14 +56,18 @@ def scatter(
     ylabel: str = "z₂",
     background: ArrayLike | None = None,
     thumbnails: tuple[ArrayLike, ArrayLike] | None = None,
+    most_thumbnails: int | None = None,
     label_name: str = "",
+    marked: tuple[ArrayLike, Sequence[str]] | None = None,
 ) -> Picture:
     """A map of points, coloured by class or by a continuous attribute.
 
     z_N2: positions; points that are not finite are left out. labels: one per point; integers are classes (`names`
     gives class k its name) with a legend outside, floats are a quantity with a colour bar named `label_name`.
-    background: other points M×2, drawn in grey below, such as the prior. thumbnails: (places K×2, images K×C×H×W),
-    drawn over the points. Raises `ValueError` if the shapes do not fit.
+    background: other points M×2, drawn in grey below, such as the prior. thumbnails: (places K×2, images K×C×H×W) in
+    order of preference, drawn over the points as long as there are fewer than most_thumbnails; one that would cover
+    another, or a class's name, is left out. marked: (places M×2, names), drawn as stars with their names. Raises
+    `ValueError` if the shapes do not fit.
     """
     z = _points(z_N2)
     figure, axes = _figure(8.2, 6.6)
@@ -75,10 +85,12 @@ def scatter(
         else:
             dots = axes.scatter(z[:, 0], z[:, 1], c=values, s=_dot(len(z)), cmap="viridis", linewidths=0, zorder=2)
             _colour_bar(figure, dots, axes, label_name)
-    if thumbnails is not None:
-        _draw_thumbnails(axes, *thumbnails)
+    if marked is not None:
+        _draw_marked(axes, *marked)
     _dress(axes, title, xlabel, ylabel)
     axes.set_aspect("equal", adjustable="datalim")
+    if thumbnails is not None:
+        _draw_thumbnails(figure, axes, *thumbnails, most_thumbnails)
     return _picture(figure)
 
 
@@ -510,18 +522,53 @@ def _draw_classes(figure: Figure, axes: Axes, z: NDArray[Any], y: NDArray[Any], 
     figure.legend(loc="outside right upper", **look)
 
 
-def _draw_thumbnails(axes: Axes, places_K2: ArrayLike, x_KCHW: ArrayLike) -> None:
+def _draw_thumbnails(
+    figure: Figure, axes: Axes, places_K2: ArrayLike, x_KCHW: ArrayLike, most: int | None = None
+) -> None:
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     places, images = _points(places_K2), to_rgb(x_KCHW)
     if len(places) != len(images):
         raise ValueError(f"thumbnails are one image per place, got {len(images)} for {len(places)} places")
-    zoom = 40 / max(images.shape[1:3])
+    zoom = THUMBNAIL / max(images.shape[1:3])
     frame = {"edgecolor": QUIET, "linewidth": 0.6, "boxstyle": "square,pad=0"}
-    for place, image in zip(places, images, strict=True):
-        # OffsetImage enlarges by dpi / 72, and a thumbnail is to have 40 pixels
-        picture = OffsetImage(image, zoom=zoom * 72 / DPI, interpolation="nearest")
-        axes.add_artist(AnnotationBbox(picture, tuple(place), pad=0, bboxprops=frame, zorder=5))
+    # OffsetImage enlarges by dpi / 72, and a thumbnail is to have so many pixels
+    look = {"zoom": zoom * 72 / DPI, "interpolation": "nearest" if zoom >= 1 else "antialiased"}
+    for i in _apart(figure, axes, places)[:most]:
+        box = AnnotationBbox(OffsetImage(images[i], **look), tuple(places[i]), pad=0, bboxprops=frame, zorder=5)
+        box.set_in_layout(False)  # else the axes would be moved for one at the edge, and others come to overlap
+        axes.add_artist(box)
+
+
+def _apart(figure: Figure, axes: Axes, places_K2: NDArray[np.float64]) -> list[int]:
+    """Places, first come first served, at which thumbnails cover neither each other nor a text."""
+    figure.draw_without_rendering()  # only now it is known which pixel a place is
+    texts = [np.asarray(text.get_window_extent().get_points()) for text in axes.texts]  # corners, 2×2
+    gap = THUMBNAIL + 4
+    taken: list[NDArray[np.float64]] = []
+    kept = []
+    for i, pixel in enumerate(axes.transData.transform(places_K2)):
+        near_text = any((np.abs(pixel - t.mean(0)) < (t[1] - t[0] + gap) / 2).all() for t in texts)
+        if np.isfinite(pixel).all() and not near_text and not any((np.abs(pixel - t) < gap).all() for t in taken):
+            taken.append(pixel)
+            kept.append(i)
+    return kept
+
+
+def _draw_marked(axes: Axes, places_M2: ArrayLike, names: Sequence[str]) -> None:
+    """Stars with their names, above everything else."""
+    from matplotlib.patheffects import withStroke
+
+    places = _points(places_M2)
+    if len(places) != len(names):
+        raise ValueError(f"marked places have one name each, got {len(names)} for {len(places)}")
+    axes.scatter(*places.T, s=150, marker="*", color="#ffd400", edgecolors=INK, linewidths=1.0, zorder=7)
+    for place, name in zip(places, names, strict=True):
+        if np.isfinite(place).all():
+            short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+            look = {"fontsize": 10, "color": INK, "zorder": 7, "va": "center", "clip_on": False}
+            halo = [withStroke(linewidth=3, foreground="white")]
+            axes.annotate(short, tuple(place), (8, 0), textcoords="offset points", path_effects=halo, **look)
 
 
 def _colour_bar(figure: Figure, mappable: Any, axes: Axes | list[Axes], name: str) -> None:
