@@ -76,8 +76,8 @@ def grid(
 
     The plane is that of the two latent coordinates for L = 2, else of those that matter most (`latents.importance`), of
     those asked for, or of the two principal directions. The other coordinates stay at the latents' mean, at 0 with
-    `quantiles`, and for a model without an encoder at a draw of its prior. options: the settings of `Lattice`. label: what a model that reads labels decodes under; None: every
-    class, a panel each.
+    `quantiles`, and for a model without an encoder at a draw of its prior. options: the settings of `Lattice`.
+    label: what a model that reads labels decodes under; None: every class, a panel each.
     A .npy file holds steps×steps×…, classes×steps×steps×… of several classes, the top row first. Raises `UserError`.
     """
     how = Lattice.from_dict(options)

@@ -188,8 +188,9 @@ def traverse(
     """Move one latent coordinate after another and write what is decoded; say how much each coordinate matters.
 
     The others stay at the mean of the training latents, at the latent of a picture or an example, at the first latent
-    of an .npy file, or at a draw of the prior, as always for a model without an encoder. Coordinates are ordered by `latents.importance`: the mean squared change of the decoded example, pixels on [0, 1], when the
-    coordinate moves by one standard deviation. options: the settings of `Traversal`.
+    of an .npy file, or at a draw of the prior, as always for a model without an encoder. Coordinates are ordered by
+    `latents.importance`: the mean squared change of the decoded example, pixels on [0, 1], when the coordinate moves by
+    one standard deviation. options: the settings of `Traversal`.
     label: what a model that reads labels decodes under; None: the picture's or example's own class, else the first.
     A .npy file holds rows×steps×…, or steps×… of one row. Raises `UserError`.
     """
