@@ -21,11 +21,12 @@ def sample(args: list[str]) -> None:
             "n": (int, 64, "how many"),
             "seed": (int, 0, "of the draws"),
             "prior": (
-                Literal["auto", "own", "full", "diagonal"],
+                Literal["auto", "own", "diagonal", "full", "gmm", "flow", "flow-matching"],
                 "auto",
-                "the model's own, or a Gaussian fitted to its training latents",
+                "the model's own, or one fitted to its training latents, which the run folder then keeps; auto: its "
+                "own, or a full Gaussian if it has none",
             ),
-            "temperature": (float, 1.0, "multiplies the prior's standard deviation"),
+            "temperature": (float, 1.0, "how far draws stand from the prior's mean, relative to the prior's own"),
             "label": (str, "", "conditional models: the class to draw, by name or number; empty: all in turn"),
             "out": (str, "", "X.npy, X.png, X.gif, X.mp4 or a folder; empty: the run's pictures"),
             "json": JSON,
@@ -42,6 +43,7 @@ def sample(args: list[str]) -> None:
         temperature=options["temperature"],
         label=options["label"] or None,
         command=command_line(),
+        report=Terminal().say,
     )
     print(json.dumps(out)) if options["json"] else print(
         f"Wrote {out['n']} samples from {out['prior']} to {out['out']}\nSHA-256 of their values: {out['sha256']}"

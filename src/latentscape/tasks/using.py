@@ -16,6 +16,7 @@ from latentscape.config import LARGEST_SEED, DataShape
 from latentscape.contract import Decodes, Reconstructs
 from latentscape.errors import ConfigError, DataError
 from latentscape.latents import encode
+from latentscape.latents.priors import Report
 from latentscape.metrics import reconstruction
 from latentscape.pictures import files, sheets
 from latentscape.runs import RunFolder
@@ -34,11 +35,15 @@ def sample(
     label: str | int | None = None,
     out: Path | str | None = None,
     command: str = "",
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Decode n draws of a prior into a file; says how many, from where and to where, and their `sha256`.
 
+    prior: "own", "auto" (the model's own, else a full Gaussian), or one of `latents.priors.KINDS`, which is fitted to
+    the training latents and kept in the run folder: the next call finds it there and needs no data.
     label: what a model that reads labels decodes under, a class's name or its number from 0; None: all classes in
     turn. A model that reads none refuses one (`AbilityError`).
+    report: takes sentences about the progress of a fit.
     sha256: of the bytes of the array that `--out X.npy` holds, whatever is written: uint8 N×C×H×W for images, else
     float32 N×D. The same seed gives the same one on the same machine with the same versions.
     """
@@ -52,12 +57,7 @@ def sample(
     model = folder.load_model()
     stage = showing.Stage(folder, model, None, command)  # type: ignore[arg-type]
     decoder = stage.need(Decodes, "it cannot make pictures from latents")
-    if not showing.has_own_prior(model, prior):
-        stage.images = load_for(folder)
-    z_NL, source = showing.prior_codes(stage, n, seed, prior)
-    if temperature != 1:
-        center = z_NL.new_zeros(z_NL.shape[1]) if showing.has_own_prior(model, prior) else z_NL.mean(0)
-        z_NL = center + temperature * (z_NL - center)
+    z_NL, source = showing.prior_codes(stage, n, seed, prior, temperature, report)
     y_N, under = labels_under(stage, label, n)
     x = encode.decode_all(decoder, z_NL, y_N)
     target = Path(out) if out else folder.pictures_path / "samples.png"

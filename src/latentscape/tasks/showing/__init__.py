@@ -11,6 +11,7 @@ from latentscape.tasks.showing import (
     basic,
     conditional,
     discrete,
+    fitted_priors,
     latent,
     linear,
     noisy,
@@ -24,13 +25,14 @@ from latentscape.tasks.showing import (
 from latentscape.tasks.showing.drawing import STANDARD, Beside, check, show, show_listed, show_standard
 from latentscape.tasks.showing.film import Films
 from latentscape.tasks.showing.registry import PICTURES, Drawing
-from latentscape.tasks.showing.stage import MAP_POINTS, PRIOR_FIT, Stage, has_own_prior, prior_codes
+from latentscape.tasks.showing.stage import CHOICES, MAP_POINTS, Stage, has_own_prior, prior_codes
 
 THEMES = (
     adversarial,
     basic,
     conditional,
     discrete,
+    fitted_priors,
     latent,
     linear,
     noisy,
@@ -44,9 +46,9 @@ THEMES = (
 """The files that hold pictures; importing them fills `PICTURES`."""
 
 __all__ = [
+    "CHOICES",
     "MAP_POINTS",
     "PICTURES",
-    "PRIOR_FIT",
     "STANDARD",
     "Beside",
     "Drawing",

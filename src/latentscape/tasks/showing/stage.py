@@ -15,7 +15,9 @@ from latentscape.data import ImageSet
 from latentscape.data.batches import Examples, Gatherer
 from latentscape.errors import AbilityError, ConfigError, DataError
 from latentscape.latents import encode, priors
+from latentscape.latents.priors import Report
 from latentscape.runs import RunFolder
+from latentscape.tasks import fitted
 from latentscape.tasks.evaluating import to_unit
 
 MAP_POINTS = 5_000
@@ -24,8 +26,8 @@ MAP_POINTS = 5_000
 MOST_CLASSES = 20
 """Most classes that get a panel or a column of their own."""
 
-PRIOR_FIT = 10_000
-"""Training latents a prior is fitted to."""
+CHOICES = ("auto", "own", *priors.KINDS)
+"""What latents may be drawn from; see `prior_codes`."""
 
 
 @dataclass
@@ -195,13 +197,24 @@ def has_own_prior(model: Model, prior: str = "auto") -> bool:
     return prior == "own" or (prior == "auto" and isinstance(model, Samples))
 
 
-def prior_codes(stage: Stage, n: int, seed: int, prior: str = "auto") -> tuple[Tensor, str]:
-    """n latents to decode and where they come from: the model's own prior, or a Gaussian fitted to training latents."""
+def prior_codes(
+    stage: Stage, n: int, seed: int, prior: str = "auto", temperature: float = 1.0, report: Report | None = None
+) -> tuple[Tensor, str]:
+    """n latents to decode and where they come from: the model's own prior, or one fitted to its training latents.
+
+    prior: "own", one of `priors.KINDS`, or "auto": the model's own, or a full Gaussian for a model that has none.
+    temperature: draws stand so many times as far from the prior's mean (0 for a model's own).
+    """
     rng = torch.Generator().manual_seed(seed)
+    if prior not in CHOICES:
+        raise ConfigError(f"prior must be one of {', '.join(CHOICES)}, got {prior!r}")
     if has_own_prior(stage.model, prior):
-        why = "use --prior full or diagonal, a Gaussian fitted to its training latents"
-        return stage.need(Samples, why).prior(n, rng), "the model's own prior"
-    prior = "full" if prior == "auto" else prior
-    z_NL, _ = stage.latents(PRIOR_FIT, "train")
-    fitted = priors.fit_gaussian(z_NL, diagonal=prior == "diagonal")
-    return fitted.sample(n, rng), f"a {prior} Gaussian fitted to {len(z_NL):,} training latents"
+        why = "--prior fits one to its training latents: " + ", ".join(priors.KINDS)
+        z_NL, source = stage.need(Samples, why).prior(n, rng), "the model's own prior"
+        return z_NL if temperature == 1 else temperature * z_NL, source
+    kind = "full" if prior == "auto" else prior
+    found = fitted.fitted_prior(stage, kind, report=report)
+    z_NL = found.sample(n, rng)
+    if temperature != 1:
+        z_NL = found.mean_L + temperature * (z_NL - found.mean_L)
+    return z_NL, fitted.words(kind, found)

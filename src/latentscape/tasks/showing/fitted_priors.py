@@ -1,0 +1,97 @@
+"""What different priors, fitted to the same model's latents, decode to, and how far that is from real pictures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from latentscape.contract import Decodes, Encodes, Samples
+from latentscape.data.batches import Gatherer, in_order
+from latentscape.errors import ConfigError, DataError
+from latentscape.latents import priors
+from latentscape.metrics import frechet
+from latentscape.pictures import sheets
+from latentscape.tasks import classify, fitted
+from latentscape.tasks.judging import BATCH, Reader
+from latentscape.tasks.showing.registry import Drawing, picture
+from latentscape.tasks.showing.stage import CHOICES, Stage
+
+SCORED = 5_000
+"""Draws of each prior that are compared with real images."""
+
+
+@picture
+def fitted_priors(
+    stage: Stage, n: int = 10, kinds: tuple[str, ...] = (), score: int = SCORED, seed: int = 0
+) -> Drawing:
+    """A row of samples from each prior, with the Fréchet distance of `score` draws (0: none) to as many test images.
+
+    kinds: "own" or names in `priors.KINDS`; none: all, and the model's own if it has one. The distance is taken in the
+    features of the product's classifier, so that data without labels have none.
+    """
+    stage.need_images()
+    stage.need(Decodes, "it cannot make pictures from latents")
+    stage.need(Encodes, "so there are no latents to fit a prior to; `samples` shows its own")
+    if n < 1 or score < 0:
+        raise ConfigError(f"n must be at least 1 and score at least 0, got {n} and {score}")
+    kinds = kinds or (*(["own"] if isinstance(stage.model, Samples) else []), *priors.KINDS)
+    if wrong := [kind for kind in kinds if kind not in CHOICES[1:]]:
+        raise ConfigError(f"kinds must be among {', '.join(CHOICES[1:])}, got {wrong[0]!r}")
+    judge = _Judge(stage, score) if score and stage.images.classes else None
+    entries, figures = [], []
+    for kind, z_NL in _draws(stage, kinds, max(n, score), seed):
+        name = f"{kind} {judge.distance(z_NL):.1f}" if judge else kind
+        entries.append((name, stage.decode(z_NL[:n], stage.cycle(n))))
+        figures.append(name)
+    caption = f"{n} draws of each prior (seed {seed}) decoded. {judge.words(figures) if judge else ''}".strip()
+    return Drawing(sheets.rows(entries), "Samples by prior", caption)
+
+
+def _draws(stage: Stage, kinds: tuple[str, ...], n: int, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Each prior's name and n draws of it; the training latents are found once for all."""
+    encoded = functools.cache(lambda n: stage.latents(n, "train")[0])
+    for kind in kinds:
+        rng = torch.Generator().manual_seed(seed)
+        if kind == "own":
+            yield kind, stage.need(Samples, "leave `own` out").prior(n, rng)
+        else:
+            yield kind, fitted.fitted_prior(stage, kind, encoded=encoded).sample(n, rng)
+
+
+class _Judge:
+    """Distances of decoded draws to real images of the stage's split, and of real ones to real ones beside them."""
+
+    def __init__(self, stage: Stage, n: int) -> None:
+        sizes = stage.images.sizes()
+        self.stage, self.n = stage, min(n, sizes[stage.split], sizes["train"])
+        if self.n < 2:
+            raise DataError(f"a distance compares at least two images, and there is {self.n}; use score = 0")
+        self.read = Reader(classify.reader(stage.images), stage.model.value_range)
+        self.real_NF = self._features_of(stage.split)
+
+    def _features_of(self, split: str) -> Tensor:
+        source = Gatherer(self.stage.images, split, self.stage.model.value_range, "cpu")
+        picks = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[: self.n]
+        return self.read.read(batch.x for batch in in_order(source, BATCH, picks=picks)).features
+
+    @torch.no_grad()
+    def distance(self, z_NL: Tensor) -> float:
+        """Of the pictures that latents decode to; a conditional model's under all labels in turn."""
+        z_NL, y_N = z_NL[: self.n], self.stage.cycle(self.n)
+        model = self.stage.need(Decodes)
+        parts = (
+            model.decode(z_NL[start : start + BATCH], None if y_N is None else y_N[start : start + BATCH])
+            for start in range(0, len(z_NL), BATCH)
+        )
+        return frechet.distance(self.real_NF, self.read.read(parts).features)
+
+    def words(self, figures: list[str]) -> str:
+        """The sentence of the caption."""
+        floor = frechet.distance(self.real_NF, self._features_of("train"))
+        return (
+            f"Fréchet distance of {self.n:,} draws to as many {self.stage.split} images, in the features of a "
+            f"classifier of this set: {', '.join(figures)}; of training images {floor:.1f}."
+        )
