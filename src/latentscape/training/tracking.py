@@ -113,14 +113,15 @@ class TensorBoard(Tracker):
         if path.suffix not in (".png", ".gif"):
             return
         from PIL import Image
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto import summary_pb2
 
+        kinds: Any = summary_pb2  # made by a generator that names nothing
         with Image.open(path) as opened:
             width, height = opened.size
-        encoded = Summary.Image(
+        encoded = kinds.Summary.Image(
             width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes()
         )  # colorspace is what its own writer says of every RGB picture
-        summary = Summary(value=[Summary.Value(tag=path.stem, image=encoded)])
+        summary = kinds.Summary(value=[kinds.Summary.Value(tag=path.stem, image=encoded)])
         self._writer("result").file_writer.add_summary(summary, step)
 
     def close(self, ended: str) -> None:
