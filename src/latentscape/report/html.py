@@ -114,7 +114,7 @@ def page(run: RunFolder) -> dict[str, Any]:
         "key_metrics": _metrics(evaluation)[:KEY_METRICS],
         "metrics": _metrics(evaluation),
         "measured_on": _measured_on(evaluation),
-        "warnings": _warnings(log),
+        "warnings": _warnings(log) + _cautions(evaluation),
         "notes": [str(r["text"]) for r in log if r.get("kind") == "note" and r.get("text")],
         "fitted": _fitted(log),
         "figures": _figures(run.pictures()),
@@ -168,14 +168,17 @@ def _summary(about: dict[str, Any], data: dict[str, Any], log: list[dict[str, An
 def _metrics(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     """All metrics, those with a known meaning first and in their order."""
     order = {name: i for i, name in enumerate(words.MEANINGS)}
-    protocol = _table(evaluation.get("protocol"))
-    named = sorted(_table(evaluation.get("metrics")).items(), key=lambda item: order.get(item[0], len(order)))
+    protocol, intervals = _table(evaluation.get("protocol")), _table(evaluation.get("intervals"))
+    measured = _table(evaluation.get("metrics"))
+    named = sorted(measured.items(), key=lambda item: order.get(item[0], len(order)))
     return [
         {
             "key": name,
             "about": words.meaning(name),
             "text": words.measured(name, value),
             "exact": words.measured(name, value, 6),
+            "interval": words.interval(name, intervals.get(name)),
+            "floor": _floor(name, measured),
             "unit": words.meaning(name).unit,
             "protocol": words.plain(protocol[name]) if name in protocol else "",
         }
@@ -183,12 +186,27 @@ def _metrics(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _floor(name: str, measured: dict[str, Any]) -> str:
+    """What real images score in place of samples, in words; "" where that was not measured."""
+    beside = next((other for other in (f"{name}_floor", f"{name}_real") if other in measured), "")
+    return f"real images: {words.measured(beside, measured[beside])}" if beside else ""
+
+
 def _measured_on(evaluation: dict[str, Any]) -> str:
     count, split = _number(evaluation.get("n")), evaluation.get("split")
     if count is None or not split:
         return ""
     data = f" of {evaluation['data']}" if evaluation.get("data") else ""
-    return f"Measured on {words.number(count)} examples of the {split} split{data}."
+    about = [f"Measured on {words.number(count)} examples of the {split} split{data}."]
+    counts, chosen = _table(evaluation.get("samples")), _table(evaluation.get("features"))
+    if counts:
+        compared, prior = words.plain(counts.get("compared")), words.plain(counts.get("prior"))
+        about.append(f"Samples are drawn from {prior}; {compared} are compared with as many images.")
+    if chosen:
+        about.append(f"They are compared on {words.plain(chosen.get('size'))} features of {chosen.get('name')}.")
+    if evaluation.get("about_intervals"):
+        about.append(str(evaluation["about_intervals"]))
+    return " ".join(about)
 
 
 def _warnings(log: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -206,6 +224,13 @@ def _warnings(log: list[dict[str, Any]]) -> list[dict[str, str]]:
         text = str(records[-1].get("text", "No further words were logged."))
         entries.append({"detector": detector.replace("_", " "), "text": text, "when": when})
     return entries
+
+
+def _cautions(evaluation: dict[str, Any]) -> list[dict[str, str]]:
+    """What the evaluation warns of."""
+    found = evaluation.get("warnings")
+    texts = [f"{str(text)[:1].upper()}{str(text)[1:]}." for text in found] if isinstance(found, list) else []
+    return [{"detector": "evaluation", "text": text, "when": ""} for text in texts]
 
 
 def _fitted(log: list[dict[str, Any]]) -> list[tuple[str, str]]:

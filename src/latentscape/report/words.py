@@ -103,6 +103,7 @@ MEANINGS = {
         "lower",
         "Like FID, but unbiased for small sets: 0 is as good as real.",
     ),
+    "kid_floor": Meaning("KID of real against real", "", "", "The same between two sets of real images: about 0."),
     "precision": Meaning(
         "precision", "", "higher", "Share of generated images that lie among real ones: are they good?", percent=True
     ),
@@ -133,7 +134,17 @@ MEANINGS = {
     "coverage": Meaning(
         "coverage", "", "higher", "Share of real images with a generated one near them; 1 is all.", percent=True
     ),
-    "modes": Meaning("modes found", "", "higher", "Number of kinds of image among the samples."),
+    "density_floor": Meaning(
+        "density of real against real", "", "", "The same with real images for samples: about 1 on average."
+    ),
+    "coverage_floor": Meaning(
+        "coverage of real against real",
+        "",
+        "",
+        "The same share with real images for samples: what a perfect generator would score.",
+        percent=True,
+    ),
+    "modes": Meaning("modes found", "", "higher", "Number of classes that occur among the samples at all."),
     "duplicate_fraction": Meaning(
         "near-duplicates among samples",
         "",
@@ -141,16 +152,21 @@ MEANINGS = {
         "Share of samples that nearly equal another one: many mean that the generator has collapsed.",
         percent=True,
     ),
+    "duplicate_fraction_floor": Meaning(
+        "near-duplicates among real images", "", "", "The same share of as many real images.", percent=True
+    ),
     "memorised_fraction": Meaning(
-        "memorised samples",
+        "samples nearer to training images",
         "",
-        "lower",
-        "Share of samples closer to a training image than real images are to each other.",
+        "",
+        "Share of samples that lie nearer to a training image than to any of as many held-out ones. Chance is 50 %; more "
+        "means that training images are repeated.",
         percent=True,
     ),
     "sharpness": Meaning(
         "sharpness", "", "", "Variance of the Laplacian; best near that of real images, noise raises it too."
     ),
+    "sharpness_real": Meaning("sharpness of real images", "", "", "The same of as many real images."),
     "class_histogram": Meaning("classes among samples", "", "", "Share of each class, as a classifier reads them."),
     "label_agreement": Meaning(
         "label agreement",
@@ -200,8 +216,17 @@ MEANINGS = {
         "higher",
         "Whether each true factor sits in one latent dimension: 1 is fully, 0 not at all.",
     ),
-    "dci": Meaning(
-        "disentanglement (DCI)", "", "higher", "Whether each latent dimension states one factor: 1 is best."
+    "dci_disentanglement": Meaning(
+        "disentanglement (DCI)",
+        "",
+        "higher",
+        "Whether each latent dimension speaks of one true factor only: 1 is fully.",
+    ),
+    "dci_completeness": Meaning(
+        "completeness (DCI)", "", "higher", "Whether each true factor sits in one latent dimension only: 1 is fully."
+    ),
+    "dci_informativeness": Meaning(
+        "informativeness (DCI)", "", "higher", "How much of the true factors can be read off the latent: 1 is all."
     ),
     "error_rate": Meaning("error rate", "", "lower", "Share of wrong labels.", percent=True),
     "auroc": Meaning(
@@ -268,6 +293,15 @@ def measured(metric: str, value: Any, digits: int = 4) -> str:
     if metric == "class_histogram" and isinstance(value, dict):
         return ", ".join(f"{name}: {100 * share:.3g} %" for name, share in value.items())
     return plain(value)
+
+
+def interval(metric: str, ends: Any) -> str:
+    """A metric's interval in words, its ends with as many digits as the value; "" for none."""
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        return ""
+    low, high = (measured(metric, end).removesuffix(" %") for end in ends)
+    unit = " %" if meaning(metric).percent else ""
+    return f"{low} to {high}{unit}"
 
 
 def plain(value: Any) -> str:
