@@ -90,13 +90,32 @@ def test_one_unit_of_strength_is_a_standard_deviation(z_NL: Tensor) -> None:
     torch.testing.assert_close(codes[4], z_NL[1])
 
 
+def test_a_coordinate_that_varies_much_does_not_drown_the_others(z_NL: Tensor) -> None:
+    """Coordinates 1 and 2 say as much of the attribute, one varying fifteen times as much as the other."""
+    wide = z_NL * torch.tensor([1.0, 100.0, 1.0, 1.0, 1.0, 1.0])
+    a = z_NL[:, 1] / 3 + z_NL[:, 2] / 0.2
+    step_L = directions.step(directions.mean_difference(wide, a), wide)
+    assert directions.correlation(step_L, wide, wide, a) > 0.99
+    torch.testing.assert_close(step_L[1:3], torch.tensor([300.0, 0.2]) / 2**0.5, rtol=0.05, atol=0)
+
+
 def test_correlation_is_pearsons(z_NL: Tensor) -> None:
     a = z_NL[:, 1] + 3 * torch.randn(len(z_NL), generator=rng(5))
     step_L = torch.tensor([0, 2.0, 0, 0, 0, 0])
     expected = float(torch.corrcoef(torch.stack([z_NL[:, 1], a]))[0, 1])
-    assert directions.correlation(step_L, z_NL, a) == pytest.approx(expected, abs=1e-5)
-    assert directions.correlation(-step_L, z_NL, a) == pytest.approx(-expected, abs=1e-5)
-    assert math.isnan(directions.correlation(step_L, z_NL, torch.ones(len(z_NL))))
+    assert directions.correlation(step_L, z_NL, z_NL, a) == pytest.approx(expected, abs=1e-5)
+    assert directions.correlation(-step_L, z_NL, z_NL[:2], torch.tensor([0.0, 1.0])) in (
+        pytest.approx(1),
+        pytest.approx(-1),
+    )
+    assert math.isnan(directions.correlation(step_L, z_NL, z_NL, torch.ones(len(z_NL))))
+
+
+def test_the_gain_is_what_a_linear_model_reads_after_the_step(z_NL: Tensor) -> None:
+    a = 4 * z_NL[:, 0] - z_NL[:, 1] + 10
+    step_L = directions.step(torch.tensor([1.0, 0, 0, 0, 0, 0]), z_NL)
+    assert directions.gain(step_L, z_NL, a) == pytest.approx(4 * float(z_NL[:, 0].std()), rel=0.01)
+    assert directions.gain(-step_L, z_NL, (a > 30).float()) < 0
 
 
 def test_sums_of_three_lie_outside_of_the_shell() -> None:

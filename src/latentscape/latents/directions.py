@@ -113,21 +113,31 @@ def _inverse(scale_L: Tensor) -> Tensor:
 def step(direction_L: Tensor, z_NL: Tensor) -> Tensor:
     """The direction as long as one unit of strength, L: a standard deviation of the latents' projection on it.
 
+    Projected is in standard deviations of the coordinates, so that those that vary most do not drown the others.
     Strengths mean the same for every method and model then: at 2, an average picture is where one in forty lies.
     """
-    unit_L = direction_L.double() / direction_L.double().norm()
-    return (unit_L * (z_NL.double() @ unit_L).std(correction=0)).float()
+    scale_L = _scale(z_NL)
+    inverse_L = _inverse(scale_L)
+    unit_L = direction_L.double() * inverse_L
+    unit_L = unit_L / unit_L.norm()
+    return (scale_L * unit_L * ((z_NL.double() * inverse_L) @ unit_L).std(correction=0)).float()
 
 
-def correlation(step_L: Tensor, z_NL: Tensor, a_N: Tensor) -> float:
+def correlation(step_L: Tensor, fitted_ML: Tensor, z_NL: Tensor, a_N: Tensor) -> float:
     """Pearson's correlation of the latents' projection on the direction with the attribute; NaN if either is constant.
 
-    Times the attribute's standard deviation, it is what a linear reading along the direction gains per strength.
+    fitted_ML: the latents that the direction was fitted to, whose standard deviations are the units.
     """
-    p, a = z_NL.double() @ step_L.double(), a_N.double()
+    inverse_L = _inverse(_scale(fitted_ML))
+    p, a = (z_NL.double() * inverse_L) @ (step_L.double() * inverse_L), a_N.double()
     p, a = p - p.mean(), a - a.mean()
     size = (p.square().sum() * a.square().sum()).sqrt()
     return float((p @ a) / size) if size > 0 else float("nan")
+
+
+def gain(step_L: Tensor, fitted_ML: Tensor, a_M: Tensor) -> float:
+    """By how much one unit of strength raises the linear reading of an attribute (of 0 and 1: its log-odds)."""
+    return float(reading(fitted_ML, a_M) @ (step_L.double() * _inverse(_scale(fitted_ML))))
 
 
 def moved(z_NL: Tensor, step_L: Tensor, strengths: tuple[float, ...]) -> Tensor:

@@ -343,12 +343,10 @@ def _fitted(
     figures: dict[str, Any] = {"attribute": name, "method": method, "n_fitted": len(z_NL)}
     if without_changing:
         figures["without_changing"] = list(without_changing)
-    fitted = directions.correlation(step_L, z_NL, a_N)
-    figures["correlation_fitted"] = fitted
     if held is not None:
-        figures |= {"correlation": directions.correlation(step_L, *held), "n_held_out": len(held[0])}
+        figures |= {"correlation": directions.correlation(step_L, z_NL, *held), "n_held_out": len(held[0])}
     if not directions.is_binary(a_N):
-        figures["per_strength"] = fitted * float(a_N.double().std(correction=0))
+        figures["per_strength"] = directions.gain(step_L, z_NL, a_N)
     return Direction(step_L, _said(name, method, figures), figures)
 
 
