@@ -40,15 +40,20 @@ class Places:
     """M latents.
 
     z: M×L. y: M int64, their own classes; None where they have none or the model reads none. x: M×…, the examples that
-    they are of, in the model's value range; None for draws. names: what each is called. said: where they are from, in
-    words, with how unknown labels were found.
+    they are of, in the model's value range; None for draws. names: what each is called. note: what is to be said of all
+    of them: the prior that they were drawn from, or how unknown classes were found.
     """
 
     z: Tensor
     y: Tensor | None
     x: Tensor | None
     names: tuple[str, ...]
-    said: str
+    note: str = ""
+
+    @property
+    def noted(self) -> str:
+        """The note in brackets after a space, if there is one."""
+        return f" ({self.note})" if self.note else ""
 
 
 def open_stage(path: Path | str, command: str) -> Stage:
@@ -128,7 +133,7 @@ def of_inputs(stage: Stage, given: inputs.Inputs) -> Places:
     y_N, how = own_labels(stage.model, given.x, given.y)
     with torch.no_grad():
         z_NL = stage.need(Encodes, INSTEAD).encode(given.x, y_N).float()
-    return Places(z_NL, y_N, given.x, given.names, f"{given.said}{how and f' (classes: {how})'}")
+    return Places(z_NL, y_N, given.x, given.names, how and f"classes: {how}")
 
 
 def of_prior(stage: Stage, data: Any, n: int, seed: int) -> Places:
@@ -136,8 +141,7 @@ def of_prior(stage: Stage, data: Any, n: int, seed: int) -> Places:
     if not has_own_prior(stage.model):
         stage = with_data(stage, data)
     z_NL, source = prior_codes(stage, n, seed)
-    drawn = "a draw" if n == 1 else f"{n} draws"
-    return Places(z_NL, None, None, tuple(f"draw {i}" for i in range(n)), f"{drawn} from {source}, seed {seed}")
+    return Places(z_NL, None, None, tuple(f"draw {i}" for i in range(n)), f"from {source}, seed {seed}")
 
 
 def of_file(stage: Stage, path: Path | str, n: int) -> Places:
@@ -156,7 +160,7 @@ def of_file(stage: Stage, path: Path | str, n: int) -> Places:
     if not z_NL.isfinite().all():
         raise DataError(f"{path} holds latents that are not finite numbers; write it again")
     names = tuple(f"{Path(path).name}[{i}]" for i in range(n))
-    return Places(z_NL, None, None, names, ", ".join(names))
+    return Places(z_NL, None, None, names)
 
 
 # ---- labels ------------------------------------------------------------------------------------------------------

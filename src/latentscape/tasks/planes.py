@@ -173,7 +173,7 @@ def _center(stage: Stage, cloud: places.Cloud, how: Lattice) -> tuple[Tensor, st
     """Where the coordinates stay that the plane does not move, L, and what that is in words."""
     if not isinstance(stage.model, Encodes):  # the mean of its noise has length 0: it was never trained near there
         drawn = places.of_prior(stage, None, 1, how.seed)
-        return drawn.z[0], drawn.said
+        return drawn.z[0], drawn.names[0] + drawn.noted
     return (torch.zeros_like(cloud.z[0]), "0") if how.quantiles else (cloud.z.mean(0), f"the mean of {cloud.said}")
 
 

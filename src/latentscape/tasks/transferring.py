@@ -54,7 +54,7 @@ def transfer(
     moved_NK = torch.stack([places.decoded(stage, found.z, k) for k in classes], 1)
     errors_N = reconstruction.mse(stage.as_unit(found.x), stage.as_unit(xhat_NX))
     names = [places.class_name(stage.folder, k) for k in classes]
-    _write(target, stage, found, xhat_NX, moved_NK, names)
+    _write(target, stage, found, given.said, xhat_NX, moved_NK, names)
     return {
         "run": str(stage.folder.path),
         "n": len(found.z),
@@ -67,14 +67,16 @@ def transfer(
     }
 
 
-def _write(target: Path, stage: Stage, found: Places, xhat_NX: Tensor, moved_NK: Tensor, names: Sequence[str]) -> None:
+def _write(
+    target: Path, stage: Stage, found: Places, said: str, xhat_NX: Tensor, moved_NK: Tensor, names: Sequence[str]
+) -> None:
     """A row for each picture: original, reconstruction, and under every class; .npy and folders hold the last alone."""
     if strips.ending(target) == ".npy":
         strips.write_array(target, stage, moved_NK.flatten(0, 1), *moved_NK.shape[:2])
         return
     caption = (
-        f"{found.said}: z, {found.z.shape[1]} numbers, is kept and decoded under each of {len(names)} classes; at the "
-        "left the original and its reconstruction under its own class."
+        f"Of {said}{found.noted}, z ({found.z.shape[1]} numbers) is kept and decoded under each of {len(names)} "
+        "classes; at the left the original and its reconstruction under its own class."
     )
     words = strips.Words("Style transfer", caption)
     if strips.ending(target) != ".png":

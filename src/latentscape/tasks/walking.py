@@ -132,12 +132,9 @@ def _said(stage: Stage, ends: Places, labels: list[int | None], kind: str, steps
     names = ", ".join(places.class_name(stage.folder, k) for k in labels if k is not None)
     under = f" as {names}" + (", a row each" if len(labels) > 1 else "") if names else ""
     mixed = "the originals'" if ends.x is not None else "the end pictures'"
-    where = ends.said if ends.x is None else f"{ends.names[0]} to {ends.names[1]}"
-    guessed = ends.said.partition(" (classes: ")[2] if ends.x is not None else ""
     return (
-        f"From {where}: the {kind} path between the two latents, {float((ends.z[0] - ends.z[1]).norm()):.3g} apart, in "
-        f"{steps} steps, decoded{under}"
-        + (f" (the ends' classes are {guessed}" if guessed else "")
+        f"From {ends.names[0]} to {ends.names[1]}{ends.noted}: the {kind} path between the two latents, "
+        f"{float((ends.z[0] - ends.z[1]).norm()):.3g} apart, in {steps} steps, decoded{under}"
         + (f"; for comparison, {mixed} pixels mixed" if how.cross_fade else "")
         + "."
     )
@@ -195,6 +192,7 @@ def traverse(
     A .npy file holds rows×steps×…, or steps×… of one row. Raises `UserError`.
     """
     how = Traversal.from_dict(options)
+    _unread(how, options)
     stage = places.open_stage(path, command)
     target = strips.target(stage, out, "traversed")
     offsets_S = _offsets(how, strips.is_film(target))
@@ -216,7 +214,7 @@ def traverse(
     ]
     words = _told(stage, how, cloud, center, bases, under, f"{len(shown)} of {len(order)}")
     strips.write_rows(target, stage, rows, words, _headings(how))
-    answer = {"run": str(stage.folder.path), "out": str(target), "about": center.said, "bases": bases}
+    answer = {"run": str(stage.folder.path), "out": str(target), "about": _where(center), "bases": bases}
     answer |= {"shown": [i + 1 for i in shown], "importances": [_entry(measured, std_L, i) for i in order]}
     return answer | ({} if under is None else {"label": places.class_name(stage.folder, under)})
 
@@ -236,7 +234,7 @@ def _told(
     values = "pixels, on [0, 1]," if stage.model.shape.is_image else "values"
     return strips.Words(
         "Latent coordinates one by one",
-        f"Each row moves one latent coordinate {over}; the others stay at {center.said}"
+        f"Each row moves one latent coordinate {over}; the others stay at {_where(center)}"
         + ("" if label is None else f", decoded as {places.class_name(stage.folder, label)}")
         + f". Beside each its importance: the mean squared change of the decoded {values} when it moves by one "
         f"standard deviation, over {bases} of {cloud.said}; {count} coordinates, "
@@ -267,7 +265,11 @@ def _center(
     # The mean of a generator's noise has length 0, and no noise that it was trained on comes near it.
     if how.random or not isinstance(stage.model, Encodes):
         return places.of_prior(stage, data, 1, how.seed)
-    return Places(cloud.z.mean(0, keepdim=True), None, None, ("mean",), f"the mean of {cloud.said}")
+    return Places(cloud.z.mean(0, keepdim=True), None, None, (f"the mean of {cloud.said}",))
+
+
+def _where(center: Places) -> str:
+    return center.names[0] + center.noted
 
 
 def _ends_of(how: Traversal) -> tuple[float, float]:
@@ -279,6 +281,14 @@ def _ends_of(how: Traversal) -> tuple[float, float]:
     if how.low >= how.high:
         raise ConfigError(f"--low must be below --high, got {how.low:g} and {how.high:g}")
     return how.low, how.high
+
+
+def _unread(how: Traversal, options: dict[str, Any]) -> None:
+    """`ConfigError` for settings given together of which one would be passed over."""
+    if "reach" in options and how.low is not None:
+        raise ConfigError("give --reach, or --low and --high, not both")
+    if "rows" in options and how.coordinates:
+        raise ConfigError("give --rows or --coordinates, not both")
 
 
 def _offsets(how: Traversal, film: bool) -> Tensor:
