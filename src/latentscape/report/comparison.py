@@ -157,7 +157,7 @@ def table_rows(answer: dict[str, Any]) -> Iterator[list[str]]:
         yield [metric + sense, *(_cell_text(metric, c) for c in found["cells"])]
         if any("floor" in c for c in found["cells"]):
             floors = (number_text(metric, c["floor"]) if "floor" in c else "–" for c in found["cells"])
-            yield ["  real on real", *floors]
+            yield ["  its floor", *floors]
 
 
 def warned(answer: dict[str, Any]) -> list[tuple[str, list[str], str]]:

@@ -159,8 +159,8 @@ MEANINGS = {
         "samples nearer to training images",
         "",
         "",
-        "Share of samples that lie nearer to a training image than to any of as many held-out ones. Chance is 50 %; more "
-        "means that training images are repeated.",
+        "Share of samples that lie nearer to a training image than to any of as many held-out ones. Chance is 50 %; "
+        "more means that training images are repeated.",
         percent=True,
     ),
     "sharpness": Meaning(

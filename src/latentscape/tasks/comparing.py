@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentscape import models
 from latentscape.contract import (
     Classifies,
     Decodes,
@@ -23,7 +24,7 @@ from latentscape.contract import (
     Trained,
     require,
 )
-from latentscape.data import ImageSet
+from latentscape.data import DataSettings, ImageSet
 from latentscape.errors import AbilityError, ConfigError, DataError, RunError
 from latentscape.latents import encode
 from latentscape.metrics import difference
@@ -32,6 +33,7 @@ from latentscape.runs import RunFolder
 from latentscape.tasks import evaluating, showing
 from latentscape.tasks.telling_apart import METHODS, Entry, Measured, row
 from latentscape.tasks.training import Console, Silent
+from latentscape.training.settings import TrainSettings
 
 STRIP = 10
 """Test images whose reconstructions are shown."""
@@ -94,6 +96,7 @@ class _Run:
     name: str
     folder: RunFolder
     config: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
     about: dict[str, Any] = field(default_factory=dict)
     measured: Measured = field(default_factory=lambda: Measured({}))
     missing: dict[str, str] = field(default_factory=dict)
@@ -101,14 +104,16 @@ class _Run:
 
     @property
     def seed(self) -> int:
-        return int(self.config["train"].get("seed", 0))
+        return int(self.settings["train"]["seed"])
 
     def setting(self, table: str, key: str) -> Any:
         """A setting's value; None where the model has none of the name, or was not trained by steps."""
         if table == "train" and self.about["budget"]["fitted"]:
             return None
-        value = self.config[table].get(key)
-        return tuple(value) if isinstance(value, list) else value
+        if key not in self.settings[table]:
+            return None
+        value = self.settings[table][key]
+        return tuple(value) if isinstance(value, list) else "unset" if value is None else value
 
 
 def compare(
@@ -170,7 +175,14 @@ def _open(paths: Sequence[Path | str]) -> list[_Run]:
         raise ConfigError(f"compare takes two or more different runs, and {what}; latentscape compare RUN RUN")
     short = [f.name for f in folders]
     names = short if len(set(short)) == len(short) else [str(p) for p in paths]
-    return [_Run(name, folder, folder.config()) for name, folder in zip(names, folders, strict=True)]
+    configs = [f.config() for f in folders]
+    return [_Run(n, f, c, _all_settings(c)) for n, f, c in zip(names, folders, configs, strict=True)]
+
+
+def _all_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tables train, model and data, with what config.toml leaves out: unset settings, those of later versions."""
+    kinds = {"train": TrainSettings, "model": models.model_class(config["run"]["model"]).Config, "data": DataSettings}
+    return {table: kind.from_dict(config[table]).to_dict() for table, kind in kinds.items()}
 
 
 def _images(runs: list[_Run], data: Any) -> ImageSet:
@@ -223,7 +235,7 @@ def _said_data(run: _Run) -> str:
 
 def _read_otherwise(one: _Run, other: _Run) -> str:
     """Settings that let the same files be other data."""
-    a, b = one.config["data"], other.config["data"]
+    a, b = one.settings["data"], other.settings["data"]
     named = [f"{k} {a.get(k)} and {b.get(k)}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
     same = one.config["run"]["data"] == other.config["run"]["data"]
     return f", which were read with {', '.join(named)}" if named and same else ""
@@ -355,7 +367,8 @@ def _groups(runs: list[_Run]) -> list[list[_Run]]:
     for run in runs:
         budget = run.about["budget"]
         key = {
-            t: {k: v for k, v in run.config[t].items() if k not in NOT_SETTINGS.get(t, ())} for t in ("train", "model")
+            t: {k: v for k, v in run.settings[t].items() if k not in NOT_SETTINGS.get(t, ())}
+            for t in ("train", "model")
         }
         data = (
             run.folder.data().get("fingerprint"),
@@ -408,7 +421,7 @@ def _settings(groups: list[list[_Run]]) -> list[dict[str, Any]]:
     found = []
     tables = ("train", "model", "data")
     names = dict.fromkeys(
-        (t, k) for g in groups for t in tables for k in g[0].config[t] if k not in NOT_SHOWN.get(t, ())
+        (t, k) for g in groups for t in tables for k in g[0].settings[t] if k not in NOT_SHOWN.get(t, ())
     )
     for table, key in names:
         values = [_one(list(dict.fromkeys(r.setting(table, key) for r in g))) for g in groups]
