@@ -1,0 +1,71 @@
+"""scikit-learn's own checks of estimators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from latentscape import models
+from latentscape import sklearn as estimators
+from latentscape.tasks import training
+
+pytestmark = pytest.mark.filterwarnings(
+    # The checks fit tiny models, of which the failure detectors rightly say that they have learned nothing yet.
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+NEEDS_LABELS = "the checks give no labels to score_samples, and this model decodes under them"
+EXPECTED: dict[str, dict[str, str]] = {
+    name: {
+        "check_methods_sample_order_invariance": NEEDS_LABELS,
+        "check_methods_subset_invariance": NEEDS_LABELS,
+    }
+    for name in ("ConditionalVAE", "ConditionalAutoencoder")
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of runs that last milliseconds: nothing waits for the disk, or asks git where it is."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(training, "_revision", lambda package: "")
+
+
+def tiny(name: str) -> Any:
+    """The estimator of a model with the smallest nets and three steps."""
+    kind = getattr(estimators, name)
+    small = {"hidden": (8,), "discriminator_hidden": (8,), "max_steps": 3, "batch_size": 8, "threads": 1}
+    if name != "PCA":
+        small["latent_dim"] = 2
+    defaults = kind().get_params()
+    return kind(**{k: v for k, v in small.items() if k in defaults})
+
+
+def expected(estimator: Any) -> dict[str, str]:
+    return EXPECTED.get(type(estimator).__name__, {})
+
+
+QUICK = [tiny("PCA"), tiny("VAE"), estimators.AnomalyDetector()]
+
+
+@parametrize_with_checks(QUICK, expected_failed_checks=expected)
+def test_checks(estimator: Any, check: Callable[[Any], None]) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(dir(estimators)) - {"AnomalyDetector"}))
+def test_checks_of_every_model(name: str) -> None:
+    results = check_estimator(tiny(name), on_fail=None, on_skip=None)
+    found = {r["check_name"]: repr(r["exception"]) for r in results if r["status"] == "failed"}
+    assert set(found) == set(EXPECTED.get(name, {})), found
+    assert len([r for r in results if r["status"] == "passed"]) >= 38
+
+
+def test_every_model_has_one() -> None:
+    names = [name for name in dir(estimators) if name != "AnomalyDetector"]
+    assert sorted(getattr(estimators, name).name for name in names) == sorted(models.modules())
