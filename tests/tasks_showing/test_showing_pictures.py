@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from latentscape.errors import AbilityError, ConfigError, DataError
+from latentscape.latents import priors
 from latentscape.numerics import sparsity
 from latentscape.pictures import plots, sheets
-from latentscape.tasks import classify
+from latentscape.tasks import classify, fitted
 from latentscape.tasks.showing import PICTURES, Stage, drawing, noisy, sparse
 from latentscape.tasks.showing.registry import Drawing
 
@@ -24,7 +25,7 @@ CAN: dict[str, tuple[str, ...]] = {
     "vae": (
         *("reconstructions", "samples", "interpolation", "map", "grid", "jacobian_spectrum", "class_maps", "denoise"),
         *("inpaint", "posterior", "kl_per_dimension", "bounds", "one_image", "coordinate_sweep", "plane_sweep"),
-        *("factor_sweep", "latent_scale", "penalties", "prior_map", "range_grid"),
+        *("factor_sweep", "latent_scale", "penalties", "prior_map", "range_grid", "fitted_priors"),
     ),
     "pca": ("components", "spectrum", "reconstructions", "denoise", "map", "grid"),
     "conditional-vae": (
@@ -87,12 +88,16 @@ class Brightness(nn.Module):
         bright_B = x_BX.flatten(1).mean(1) - 0.5
         return torch.stack([-bright_B, bright_B], 1)
 
+    def features(self, x_BX: Tensor) -> Tensor:
+        return x_BX.flatten(2).mean(2)
+
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classifier that reads pictures is trained elsewhere (tests/tasks/test_classify.py)."""
     monkeypatch.setattr(classify, "reader", lambda images: Brightness())
     monkeypatch.setattr(classify, "inputs_for", lambda reader, x, value_range: x)
+    monkeypatch.setattr(fitted, "Budget", lambda: priors.Budget(steps=3, components=(2,)))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ PATIENCE = 5
 """Looks without improvement before training stops."""
 
 AVERAGED_OVER = 200
-"""The weights' average forgets over so many steps."""
+"""The weights' average forgets over so many steps, early on over a fifth of those done."""
 
 LARGEST_GRADIENT = 10.0
 """Gradients of a larger norm are shortened to it."""
@@ -67,7 +67,7 @@ def learn(
 
 @torch.no_grad()
 def _follow(average: nn.Module, net: nn.Module, step: int) -> None:
-    share = max(1 / AVERAGED_OVER, 1 / (step + 1))
+    share = max(1 / AVERAGED_OVER, 5 / (step + 5))
     for kept, new in zip(average.parameters(), net.parameters(), strict=True):
         kept.lerp_(new, share)
 

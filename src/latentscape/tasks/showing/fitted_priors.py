@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from latentscape.latents import priors
 from latentscape.metrics import frechet
 from latentscape.pictures import sheets
 from latentscape.tasks import classify, fitted
-from latentscape.tasks.judging import BATCH, Reader
 from latentscape.tasks.showing.registry import Drawing, picture
 from latentscape.tasks.showing.stage import CHOICES, Stage
+
+BATCH = 500
+"""Examples decoded and read at once."""
 
 SCORED = 5_000
 """Draws of each prior that are compared with real images."""
@@ -40,7 +42,7 @@ def fitted_priors(
     kinds = kinds or (*(["own"] if isinstance(stage.model, Samples) else []), *priors.KINDS)
     if wrong := [kind for kind in kinds if kind not in CHOICES[1:]]:
         raise ConfigError(f"kinds must be among {', '.join(CHOICES[1:])}, got {wrong[0]!r}")
-    judge = _Judge(stage, score) if score and stage.images.classes else None
+    judge = Judge(stage, score) if score and stage.images.classes else None
     entries, figures = [], []
     for kind, z_NL in _draws(stage, kinds, max(n, score), seed):
         name = f"{kind} {judge.distance(z_NL):.1f}" if judge else kind
@@ -61,21 +63,31 @@ def _draws(stage: Stage, kinds: tuple[str, ...], n: int, seed: int) -> Iterator[
             yield kind, fitted.fitted_prior(stage, kind, encoded=encoded).sample(n, rng)
 
 
-class _Judge:
-    """Distances of decoded draws to real images of the stage's split, and of real ones to real ones beside them."""
+class Judge:
+    """Fréchet distances between decoded draws and real images of the stage's split, in a classifier's features.
+
+    n: how many are compared; as many as the split and the training part have, at most. Raises `DataError` for too few,
+    and where there is no classifier (`classify.reader`).
+    """
 
     def __init__(self, stage: Stage, n: int) -> None:
         sizes = stage.images.sizes()
         self.stage, self.n = stage, min(n, sizes[stage.split], sizes["train"])
         if self.n < 2:
             raise DataError(f"a distance compares at least two images, and there is {self.n}; use score = 0")
-        self.read = Reader(classify.reader(stage.images), stage.model.value_range)
+        self.reader = classify.reader(stage.images)
         self.real_NF = self._features_of(stage.split)
 
     def _features_of(self, split: str) -> Tensor:
         source = Gatherer(self.stage.images, split, self.stage.model.value_range, "cpu")
         picks = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[: self.n]
-        return self.read.read(batch.x for batch in in_order(source, BATCH, picks=picks)).features
+        return self._read(batch.x for batch in in_order(source, BATCH, picks=picks))
+
+    @torch.no_grad()
+    def _read(self, batches: Iterable[Tensor]) -> Tensor:
+        """Features N×F of examples in the model's value range."""
+        range_ = self.stage.model.value_range
+        return torch.cat([self.reader.features(classify.inputs_for(self.reader, x, range_)) for x in batches])
 
     @torch.no_grad()
     def distance(self, z_NL: Tensor) -> float:
@@ -86,12 +98,15 @@ class _Judge:
             model.decode(z_NL[start : start + BATCH], None if y_N is None else y_N[start : start + BATCH])
             for start in range(0, len(z_NL), BATCH)
         )
-        return frechet.distance(self.real_NF, self.read.read(parts).features)
+        return frechet.distance(self.real_NF, self._read(parts))
+
+    def floor(self) -> float:
+        """The distance of training images, which are as real."""
+        return frechet.distance(self.real_NF, self._features_of("train"))
 
     def words(self, figures: list[str]) -> str:
         """The sentence of the caption."""
-        floor = frechet.distance(self.real_NF, self._features_of("train"))
         return (
             f"Fréchet distance of {self.n:,} draws to as many {self.stage.split} images, in the features of a "
-            f"classifier of this set: {', '.join(figures)}; of training images {floor:.1f}."
+            f"classifier of this set: {', '.join(figures)}; of training images {self.floor():.1f}."
         )
