@@ -14,11 +14,13 @@ from latentscape import api
 from latentscape.data import DataSettings, load_data
 from latentscape.report import words
 from latentscape.runs import RunFolder
-from latentscape.tasks import classify
+from latentscape.tasks import classify, features, judging
 from latentscape.tasks.evaluating import PROTOCOL, evaluate
 from tiny_runs import TINY
 
-SAMPLED = {"fid", "fid_floor", "precision", "precision_floor", "recall", "recall_floor", "class_histogram"}
+COMPARED = ("fid", "kid", "precision", "recall", "density", "coverage", "duplicate_fraction")
+SAMPLED = {*COMPARED, *(f"{name}_floor" for name in COMPARED), "memorised_fraction", "sharpness", "sharpness_real"}
+SAMPLED |= {"class_histogram", "modes"}
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +126,16 @@ def test_samples_are_judged_when_asked_for(run: Path) -> None:
     answer = latentscape("evaluate", run, "--samples", "64", "--json")
     found = json.loads(answer.out)
     assert set(found["metrics"]) >= SAMPLED
-    assert found["samples"] == {"drawn": 64, "compared": min(64, found["n"]), "prior": "the model's own prior"}
+    n = min(64, found["n"])
+    assert found["samples"] == {"drawn": 64, "compared": n, "neighbours": n, "prior": "the model's own prior"}
+    assert found["features"]["kind"] == "classifier"
+    assert set(found["metrics"]) - set(found["intervals"]) == {
+        "active_units",
+        "energy_distance",
+        "energy_distance_floor",
+        "class_histogram",
+        "modes",
+    }
     assert set(found["classifier"]) == {"run", "accuracy", "split", "n"}
     assert set(found["metrics"]) == set(found["protocol"])
     histogram = found["metrics"]["class_histogram"]
@@ -143,10 +154,16 @@ def test_the_table_and_the_report_show_samples_in_words(run: Path) -> None:
     assert "64 samples from the model's own prior; distances compare " in said
     assert "Read by the classifier in " in said
     assert "examples rightly." in said
+    assert "features of the classifier in" in said
+    assert "95 % intervals: means over images from 1,000 bootstrap resamples" in said
+    low, high = (RunFolder(run).metrics() or {})["intervals"]["mse"]
+    assert f"{low:.4g} to {high:.4g}" in said
     histogram = (RunFolder(run).metrics() or {})["metrics"]["class_histogram"]
     name, share = max(histogram.items(), key=lambda item: item[1])
     assert f"{name}: {100 * share:.3g} %" in said
     page = api.report(run).read_text(encoding="utf-8")
+    assert words.interval("mse", (low, high)) in page
+    assert "real images: " in page.lower()
     assert "classes among samples" in page
     assert f"{name}: {100 * share:.3g} %" in page
 
@@ -200,7 +217,11 @@ def test_the_bound_is_measured_when_asked_for(run: Path) -> None:
         (["--samples", "-1"], "--samples must be at least 0, got -1"),
         (["--importance-samples", "-2"], "--importance-samples must be at least 0, got -2"),
         (["--importance-images", "-2"], "--importance-images must be at least 0, got -2"),
-        (["--samples", "2"], "--samples must be at least 4, beside as many test images; there would be 2"),
+        (["--samples", "2"], "--samples must be at least 6, beside as many test images; there would be 2"),
+        (["--features", "random"], "--features says how samples are drawn or judged; give --samples N beside it"),
+        (["--prior", "full"], "--prior says how samples are drawn or judged; give --samples N beside it"),
+        (["--classifier", "nowhere"], "--classifier says how samples are drawn or judged; give --samples N beside it"),
+        (["--samples", "9", "--features", "inception"], "--features inception needs --inception-weights FILE, pytorch"),
         (["--samples", "9", "--classifier", "nowhere"], "there is no run folder nowhere"),
         (["--samples", "9", "--classifier", "RUN"], "the vae in RUN has no classifier"),
     ],
@@ -222,13 +243,46 @@ def test_models_without_the_ability_are_refused(tmp_path: Path) -> None:
 def test_data_without_labels_are_refused_where_labels_are_needed(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
     vae = trained(tmp_path / "vae", data=str(tmp_path / "x.npy"))
-    assert "x has no labels to train one with" in refusal("evaluate", vae, "--samples", "5")
+    assert "x has no labels to train one with" in refusal("evaluate", vae, "--samples", "9", "--features", "classifier")
+    assert measured(vae, "--samples", "9")["features"]["kind"] == "random"
     for model in ("classifier", "conditional-vae"):
         told = refusal("evaluate", trained(tmp_path / model, model), "--data", tmp_path / "x.npy")
         assert told == (
             f"the model in {tmp_path / model} knows 10 classes, and x has no labels; "
             "give data labelled like the run's own"
         )
+
+
+# ---- features and priors ---------------------------------------------------------------------------------------
+
+
+def test_features_and_priors_are_chosen_by_name(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", "autoencoder")
+    answers = {
+        kind: measured(plain, "--samples", "30", "--features", kind, "--prior", "diagonal")
+        for kind in ("random", "latents")
+    }
+    for kind, found in answers.items():
+        assert found["features"]["kind"] == kind
+        assert found["samples"]["prior"].startswith("a diagonal Gaussian fitted to ")
+        assert {"class_histogram", "fid", "kid_floor"} <= set(found["metrics"])
+    assert answers["random"]["metrics"]["fid"] != answers["latents"]["metrics"]["fid"]
+    said = " ".join(latentscape("evaluate", plain, "--samples", "30", "--features", "random").out.split())
+    assert "Compared on 256 features of a random net, brought to one scale on" in said
+
+
+def test_the_command_line_offers_what_there_is() -> None:
+    out = " ".join(latentscape("evaluate", "--help").out.replace("│", " ").split())
+    assert f"{{{','.join(features.KINDS)}}}" in out
+    assert f"{{{','.join(judging.PRIORS)}}}" in out
+
+
+def test_known_factors_give_disentanglement(tmp_path: Path) -> None:
+    settings = {"net": "conv", "latent_dim": 3, "limit": 700, "size": "16"}
+    path = api.train("vae", "shapes", out=tmp_path / "run", finish=False, max_steps=3, threads=1, **settings).path
+    found = measured(path)["metrics"]
+    for name in ("mig", "dci_disentanglement", "dci_completeness", "dci_informativeness"):
+        assert 0 <= found[name] <= 1
 
 
 # ---- words -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,20 @@ def evaluate(args: list[str]) -> None:
             "samples": (
                 int,
                 0,
-                "draw so many samples and judge them with a classifier (fid, precision, recall, …); 0: none",
+                "draw so many samples and judge them beside real images (fid, precision, recall, …); 0: none",
             ),
+            "prior": (
+                Literal["auto", "own", "diagonal", "full", "gmm", "flow", "flow-matching"],
+                "auto",
+                "what samples are drawn from: the model's own, or one fitted to its training latents; auto: its own, "
+                "else full, a Gaussian",
+            ),
+            "features": (
+                Literal["auto", "classifier", "random", "latents", "inception"],
+                "auto",
+                "what samples and images are compared on; auto: a classifier where there are labels, else a random net",
+            ),
+            "inception_weights": (str, "", "pytorch-fid's file of weights, for --features inception"),
             "classifier": (str, "", "run of a classifier that reads them; empty: one trained on the data, once"),
             "importance_samples": (int, 0, "posterior samples per image for the bound iwae_nats; 0: leave it out"),
             "importance_images": (int, 1000, "most images that iwae_nats is measured on; 0: all"),
@@ -41,6 +53,9 @@ def evaluate(args: list[str]) -> None:
         importance_samples=options["importance_samples"],
         importance_images=options["importance_images"],
         classifier=options["classifier"] or None,
+        features=options["features"],
+        inception_weights=options["inception_weights"] or None,
+        prior=options["prior"],
         console=Terminal(),
     )
     if options["json"]:

@@ -100,17 +100,20 @@ def shares(values: dict[str, float], most: int = 10) -> str:
 def show_metrics(answer: dict[str, Any]) -> None:
     """The table at the end of training and evaluation, and what its figures rest on."""
     metrics = {k: shares(v) if isinstance(v, dict) else number(v) for k, v in answer["metrics"].items()}
-    rows = [[name, text, answer["protocol"].get(name, "")] for name, text in metrics.items()]
+    reach = {k: f"{number(low)} to {number(high)}" for k, (low, high) in answer.get("intervals", {}).items()}
+    rows = [[name, text, reach.get(name, ""), answer["protocol"].get(name, "")] for name, text in metrics.items()]
     part = f"all {answer['n']:,} images" if answer["split"] == "all" else f"{answer['n']:,} {answer['split']} images"
     if answer.get("of", answer["n"]) > answer["n"]:
         part += f" of {answer['of']:,} in all"
-    table(f"{answer['model']} on {answer['data']}, {part}", ["metric", "value", "how"], rows)
+    table(f"{answer['model']} on {answer['data']}, {part}", ["metric", "value", "95 % interval", "how"], rows)
     for line in _beside(answer):
         print(line)
+    for warning in answer.get("warnings", ()):
+        say(f"Warning: {warning}.")
 
 
 def _beside(answer: dict[str, Any]) -> Iterator[str]:
-    """Sample counts and the classifier in words."""
+    """Sample counts, features, classifier and intervals in words."""
     if counts := answer.get("importance"):
         yield (
             f"iwae_nats: {counts['samples']:,} samples of the posterior for each of {counts['images']:,} images, whose "
@@ -121,6 +124,8 @@ def _beside(answer: dict[str, Any]) -> Iterator[str]:
             f"{counts['drawn']:,} samples from {counts['prior']}; distances compare {counts['compared']:,} of them "
             f"with {counts['compared']:,} images."
         )
+    if chosen := answer.get("features"):
+        yield f"Compared on {chosen['size']:,} features of {chosen['name']}."
     if reader := answer.get("classifier"):
         known = reader["accuracy"] is not None
         how = (
@@ -129,6 +134,8 @@ def _beside(answer: dict[str, Any]) -> Iterator[str]:
             else ""
         )
         yield f"Read by the classifier in {reader['run']}{how}."
+    if answer.get("intervals"):
+        yield answer["about_intervals"]
 
 
 def done(run: Any, as_json: bool = False) -> None:

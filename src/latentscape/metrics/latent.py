@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from latentscape.contract import HasLikelihood, HasPosterior, Posterior
+from latentscape.metrics import neighbours
 from latentscape.nets import mlp
 from latentscape.numerics import gaussian
 
@@ -18,11 +18,10 @@ READER_HIDDEN, READER_EPOCHS, READER_STEPS, READER_BATCH, READER_RATE = 256, 20,
 
 def knn_accuracy(train_NL: Tensor, y_train_N: Tensor, test_NL: Tensor, y_test_N: Tensor, k: int = 5) -> float:
     """Share of test examples whose label is that of most of their k nearest training latents (Euclidean)."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    k = min(k, len(train_NL))
-    classifier = KNeighborsClassifier(k).fit(train_NL.numpy(), y_train_N.numpy())
-    return float(np.mean(classifier.predict(test_NL.numpy()) == y_test_N.numpy()))
+    k, classes = min(k, len(train_NL)), int(y_train_N.max()) + 1
+    at_Nk = neighbours.nearest(test_NL, train_NL, k)[1]
+    votes_NK = torch.nn.functional.one_hot(y_train_N[at_Nk], classes).sum(1)
+    return float((votes_NK.argmax(1) == y_test_N).double().mean())  # the first of classes with equal votes
 
 
 def fresh_accuracy(
@@ -76,13 +75,13 @@ def _log_posterior(q: Posterior, z_BL: Tensor) -> Tensor:
 
 
 def kl_and_elbo_nats(
-    model: HasPosterior, x_BX: Tensor, y_B: Tensor | None, rng: torch.Generator
+    model: HasPosterior, x_BX: Tensor, y_B: Tensor | None, rng: torch.Generator, q: Posterior | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """KL(q(z|x) ‖ p(z)) and log p(x|z) − KL per image, B nats each, from one posterior sample per image.
 
-    The second is None for a model without a likelihood.
+    q: the posterior of these images, where it is at hand. The second is None for a model without a likelihood.
     """
-    q = model.posterior(x_BX, y_B)
+    q = q or model.posterior(x_BX, y_B)
     z_BL = gaussian.reparameterise(q.mean, q.log_var, torch.randn(q.mean.shape, generator=rng, device=rng.device))
     kl_B = divergence(model, q, z_BL, y_B)
     return kl_B, model.log_likelihood(x_BX, z_BL, y_B) - kl_B if isinstance(model, HasLikelihood) else None

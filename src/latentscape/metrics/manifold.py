@@ -1,47 +1,64 @@
-"""Precision and recall of samples: are they among the real examples, and is everything real among them?"""
+"""Two sets compared as regions: are samples among the real examples, and is everything real among them?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from latentscape.metrics import neighbours
+
 NEIGHBOURS = 3
-"""A set's region is the union of balls round its points that reach to their third neighbour (Kynkäänniemi et al.)."""
+"""Precision and recall: a set's region is the union of balls that reach to each point's third neighbour."""
 
-BLOCK_BYTES = 64 << 20
-"""Distances held at once; 10,000 × 10,000 of them would be 800 MB."""
-
-
-def radii(x_NF: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """N float64: each point's distance to its k-th nearest other point. Needs more than k points (`ValueError`)."""
-    if len(x_NF) <= k:
-        raise ValueError(f"the {k}-th neighbour needs more than {k} points, got {len(x_NF)}")
-    # Each point is its own nearest, at distance 0.
-    return torch.cat([d_bN.topk(k + 1, dim=1, largest=False).values[:, k] for _, d_bN in _blocks(x_NF, x_NF)])
+DENSE_NEIGHBOURS = 5
+"""Density and coverage: the balls reach to the fifth one (Naeem et al. 2020)."""
 
 
-def precision_recall(real_NF: Tensor, fake_MF: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2), both in [0, 1].
+@dataclass(frozen=True)
+class Region:
+    """A set of points N×F with each one's squared distances to its k-th nearest other point, N float64."""
 
-    Precision: share of fakes no farther from some real point than that point's k-th real neighbour. Recall: the same
-    with the sets exchanged. Euclidean distances, exact, in float64. Both depend on the counts: compare at equal ones.
+    points: Tensor
+    reach_N: Tensor
+    dense_reach_N: Tensor
+
+
+def region(x_NF: Tensor, k: int = NEIGHBOURS, dense_k: int = DENSE_NEIGHBOURS) -> Region:
+    """The region of a set, which must have more points than neighbours are counted (`ValueError`)."""
+    squared_NK, _ = neighbours.nearest(x_NF, x_NF, max(k, dense_k), own=True)
+    return Region(x_NF, squared_NK[:, k - 1], squared_NK[:, dense_k - 1])
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What the four scores are means of.
+
+    precise_M: whether a fake lies in the real region. recalled_N: whether a real point lies in the fakes' region.
+    density_M: in how many real balls a fake lies, over their k: float64. covered_N: whether a real ball holds a fake.
     """
-    reach_N, reach_M = radii(real_NF, k), radii(fake_MF, k)
-    precise, recalled = 0, torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device)
-    for start, d_bN in _blocks(fake_MF, real_NF):
-        precise += int((d_bN <= reach_N).any(1).sum())
-        recalled |= (d_bN <= reach_M[start : start + len(d_bN), None]).any(0)
-    return precise / len(fake_MF), float(recalled.double().mean())
+
+    precise_M: Tensor
+    recalled_N: Tensor
+    density_M: Tensor
+    covered_N: Tensor
 
 
-def _blocks(a_NF: Tensor, b_MF: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Distances of a block of rows of a to all of b, with the block's start.
+def overlap(real: Region, fake: Region, dense_k: int = DENSE_NEIGHBOURS) -> Overlap:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2), density and coverage (Naeem et al. 2020).
 
-    Differences are squared and summed one by one: through a matrix product, equal points would come out unequal.
+    Density is eq. 3 and coverage eq. 5 of the latter. A fake is precise if it is no farther from some real point than
+    that point's k-th real neighbour; recall is the same with the sets exchanged. Euclidean distances, exact. All depend
+    on the counts: compare at equal ones.
     """
-    a_NF, b_MF = a_NF.double(), b_MF.double()
-    rows = max(1, BLOCK_BYTES // (8 * len(b_MF)))
-    for start in range(0, len(a_NF), rows):
-        yield start, torch.cdist(a_NF[start : start + rows], b_MF, compute_mode="donot_use_mm_for_euclid_dist")
+    n, m = len(real.points), len(fake.points)
+    precise_M, density_M = torch.zeros(m, dtype=torch.bool), torch.zeros(m, dtype=torch.float64)
+    recalled_N, covered_N = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
+    limits = [real.reach_N, real.dense_reach_N, fake.reach_N[:, None]]
+    for place, (in_real, in_dense, in_fake) in neighbours.within(fake.points, real.points, limits):
+        precise_M[place] = in_real.any(1)
+        density_M[place] = in_dense.sum(1).double() / dense_k
+        covered_N |= in_dense.any(0)
+        recalled_N |= in_fake.any(0)
+    return Overlap(precise_M, recalled_N, density_M, covered_N)
