@@ -101,7 +101,7 @@ def _move(run_path: str, words: list[str], options: dict[str, Any], shared: dict
     if options["json"]:
         print(json.dumps(out))
         return
-    moved = f"{out['n']} pictures moved along " if "n" in out else ""
+    moved = f"{out['n']:,} {'picture' if out['n'] == 1 else 'pictures'} moved along " if "n" in out else ""
     print(f"Wrote {moved}{out['of']} to {out['out']}")
     if "correlation" in out:
         print(

@@ -83,6 +83,8 @@ def combine(
     images = _try_to_load(folder, data)
     stage = Stage(folder, model, images, command)  # type: ignore[arg-type]
     able = stage.need(Reconstructs, NO_ENCODER)
+    if label is not None and label != "":
+        stage.need_labels()
     if not plus and not minus:
         plus, minus = _usual(images)
     if not plus:
