@@ -21,6 +21,9 @@ from latentscape.tasks.showing import Stage
 PANEL = 420
 """Most pixels of a class's panel."""
 
+PARTED = 16
+"""Pictures with fewer pixels a side are parted by a line: what they show reaches their edges and would run together."""
+
 EDGE = 0.01
 """Share of the latents that a range leaves out at either end."""
 
@@ -237,7 +240,7 @@ def _write(
     elif kind != ".png":
         strips.write_pictures(target, stage, torch.cat(panels), words)
     elif len(panels) > 1:
-        small = [sheets.fitted(sheets.sheet(stage.unit(x), steps, gap=0, scale=1), PANEL) for x in panels]
+        small = [_panel(_parted(stage.unit(x)), steps) for x in panels]
         names = [places.class_name(stage.folder, k) for k in labels if k is not None]
         strips.write_png(target, stage, sheets.panels(small, names, columns=5), words)
     else:
@@ -252,4 +255,17 @@ def _axed(x_NCHW: np.ndarray, names: tuple[str, str], sides: tuple[Tensor, Tenso
         first, last = 0.5 / how.steps, 1 - 0.5 / how.steps
         extent = (first, last, first, last)
         names = (f"prior probability below {names[0]}", f"prior probability below {names[1]}")
-    return plots.lattice(x_NCHW, how.steps, how.steps, extent, *names)
+    return plots.lattice(_parted(x_NCHW), how.steps, how.steps, extent, *names)
+
+
+def _panel(x_NCHW: np.ndarray, steps: int) -> sheets.Picture:
+    """A lattice of at most `PANEL` pixels a side: enlarged by a whole factor, or made smaller."""
+    scale = max(1, PANEL // (steps * max(x_NCHW.shape[2:])))
+    return sheets.fitted(sheets.sheet(x_NCHW, steps, gap=0, scale=scale), PANEL)
+
+
+def _parted(x_NCHW: np.ndarray) -> np.ndarray:
+    """Small pictures with a white line of one pixel below and at the right; larger ones as they are."""
+    if max(x_NCHW.shape[2:]) >= PARTED:
+        return x_NCHW
+    return np.pad(x_NCHW, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
