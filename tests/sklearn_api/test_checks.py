@@ -36,9 +36,14 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tiny(name: str) -> Any:
-    """The estimator of a model with the smallest nets and three steps."""
+    """The estimator of a model with the smallest nets and three steps; classifiers learn, as checks want them to."""
     kind = getattr(estimators, name)
-    small = {"hidden": (8,), "discriminator_hidden": (8,), "max_steps": 3, "batch_size": 8, "threads": 1}
+    steps = (
+        {"max_steps": 100, "batch_size": 50, "learning_rate": 0.02}
+        if hasattr(kind, "predict")
+        else {"max_steps": 3, "batch_size": 8}
+    )
+    small = {"hidden": (8,), "discriminator_hidden": (8,), "threads": 1, **steps}
     if name != "PCA":
         small["latent_dim"] = 2
     defaults = kind().get_params()
