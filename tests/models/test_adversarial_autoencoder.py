@@ -132,6 +132,23 @@ def test_only_separate_batches_hide_scale_and_shift(norm: str, sees: bool) -> No
     assert (right > 0.8) if sees else (right < 0.6), right
 
 
+def test_waves_show_the_discriminator_what_lies_between_the_boxes() -> None:
+    """Draws of a square round the boxes prior against its own draws: told apart by the gaps alone."""
+    told = {}
+    for octaves in (0, 4):
+        torch.manual_seed(0)
+        net = adversarial_autoencoder.Discriminator(2, (64, 32), "none", octaves=octaves)
+        optimiser, rng = torch.optim.Adam(net.parameters(), 3e-3), torch.Generator().manual_seed(1)
+        for _ in range(200):
+            square_NL = torch.rand(256, 2, generator=rng) * 2.8 - 1.5
+            losses = told_apart(*net.both(square_NL, priors.sample("boxes", 256, 2, rng)))
+            optimiser.zero_grad()
+            losses.total.backward()
+            optimiser.step()
+        told[octaves] = float(losses.total.detach())
+    assert told[4] < told[0] - 0.05
+
+
 def test_training_brings_the_codes_into_the_square() -> None:
     """Codes start far outside, at 6 in both coordinates; the players bring them in."""
     model = made(adversarial_weight=1.0, discriminator_hidden=(64, 32))

@@ -52,6 +52,13 @@ class AdversarySettings(Settings):
         "BatchNorm in the discriminator; joint: over prior draws and codes together; separate: each by itself, which "
         "hides scale and shift",
     )
+    discriminator_octaves: int = setting(
+        4,
+        "the discriminator sees sines and cosines of each coordinate beside it, of so many octaves from the "
+        "wavelength 2π down; without them it is slow to see edges and gaps",
+        at_least=0,
+        at_most=8,
+    )
     prior_factor: int = setting(20, "prior draws per code in the discriminator's turn", at_least=1)
 
 
@@ -78,11 +85,18 @@ class Model(autoencoder.Model, contract.Samples):
         if config.loss == "auto":
             self.loss = "bce" if shape.is_image else "mse"
         self._set_prior(config)
-        self.discriminator = Discriminator(self.latent_dim, config.discriminator_hidden, config.discriminator_norm)
+        self.discriminator = Discriminator(
+            self.latent_dim,
+            config.discriminator_hidden,
+            config.discriminator_norm,
+            octaves=config.discriminator_octaves,
+        )
         self.phases = (
             Phase("reconstruct", (self.encoder, self.decoder)),
             Phase("generate", (self.encoder,), low_precision=False, rate=config.adversarial_rate),
-            Phase("discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate),
+            Phase(
+                "discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate, steady=True
+            ),
         )
 
     def _set_prior(self, config: Config) -> None:
@@ -154,13 +168,29 @@ class Model(autoencoder.Model, contract.Samples):
 # ---- what adversarial autoencoders share ---------------------------------------------------------------------------
 
 
-class Discriminator(nn.Module):
-    """z → logit, positive for a draw of the prior: an MLP with LeakyReLU(0.2) and, if asked, BatchNorm."""
+class Waves(nn.Module):
+    """z_NL → [z, sin 2ᵏz, cos 2ᵏz for k < octaves], N×(1 + 2·octaves)·L.
 
-    def __init__(self, dims: int, hidden: Sequence[int], norm: str) -> None:
+    A perceptron learns slow functions of its input first, and of these, steep ones are slow (Tancik et al. 2020, arXiv
+    2006.10739, section 5).
+    """
+
+    def __init__(self, octaves: int) -> None:
+        super().__init__()
+        self.rates = [2.0**k for k in range(octaves)]
+
+    def forward(self, z_NL: Tensor) -> Tensor:
+        """As above."""
+        return torch.cat([z_NL, *(wave(rate * z_NL) for rate in self.rates for wave in (torch.sin, torch.cos))], 1)
+
+
+class Discriminator(nn.Module):
+    """z → logit, positive for a draw of the prior: an MLP with LeakyReLU(0.2) and, if asked, waves and BatchNorm."""
+
+    def __init__(self, dims: int, hidden: Sequence[int], norm: str, *, octaves: int = 0) -> None:
         super().__init__()
         self.joint, self.separate = norm == "joint", norm == "separate"
-        sizes, layers = (dims, *hidden), list[nn.Module]()
+        sizes, layers = ((1 + 2 * octaves) * dims, *hidden), [Waves(octaves)] if octaves else list[nn.Module]()
         for before, after in pairwise(sizes):
             # Normalised before the rectifier: after it, separate batches would have the same mean logit, always.
             batch_norm = [] if norm == "none" else [nn.BatchNorm1d(after)]

@@ -46,6 +46,9 @@ class StyleSettings(adversarial_autoencoder.Config):
         "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
         "points: prior_file",
     )
+    discriminator_octaves: int = setting(
+        0, "as in adversarial-autoencoder; a Gaussian has no edges", at_least=0, at_most=8
+    )
     style_given_label: bool = setting(
         True,
         "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
@@ -114,7 +117,8 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         """One that takes styles, and the label's code beside them if the settings say so."""
         told = self.classes if self.config.style_given_label else 0
         config = self.config
-        return Discriminator(self.latent_dim + told, config.discriminator_hidden, config.discriminator_norm)
+        hidden, norm, octaves = config.discriminator_hidden, config.discriminator_norm, config.discriminator_octaves
+        return Discriminator(self.latent_dim + told, hidden, norm, octaves=octaves)
 
     # ---- training ----------------------------------------------------------------------------------------------
 
