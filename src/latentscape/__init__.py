@@ -20,6 +20,10 @@ _HOME = {
     "sample": "latentscape.tasks.using",
     "reconstruct": "latentscape.tasks.using",
     "project": "latentscape.tasks.projecting",
+    "interpolate": "latentscape.tasks.walking",
+    "traverse": "latentscape.tasks.walking",
+    "grid": "latentscape.tasks.planes",
+    "transfer": "latentscape.tasks.transferring",
     "import_weights": "latentscape.tasks.importing",
     "load_run": "latentscape.runs",
     "RunFolder": "latentscape.runs",
@@ -35,6 +39,10 @@ __all__ = [  # noqa: RUF022 (in reading order)
     "sample",
     "reconstruct",
     "project",
+    "interpolate",
+    "traverse",
+    "grid",
+    "transfer",
     "import_weights",
     "load_run",
     "ImageSet",
@@ -51,8 +59,11 @@ if TYPE_CHECKING:
     from latentscape.runs import RunFolder, load_run
     from latentscape.tasks.evaluating import evaluate
     from latentscape.tasks.importing import import_weights
+    from latentscape.tasks.planes import grid
     from latentscape.tasks.projecting import project
+    from latentscape.tasks.transferring import transfer
     from latentscape.tasks.using import reconstruct, sample
+    from latentscape.tasks.walking import interpolate, traverse
 
 
 def __getattr__(name: str) -> Any:
