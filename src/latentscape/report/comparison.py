@@ -122,6 +122,10 @@ LEGEND = {
 }
 
 
+FLOORS = {"energy_distance": "prior on prior"}
+"""What stands beside a metric: the same measure of what it is compared with, against itself; else real on real."""
+
+
 def budget_rows(answer: dict[str, Any]) -> list[tuple[str, list[str], bool]]:
     """What the entries cost: name, a text for each entry, and whether it is marked for not being the same in all."""
     entries = answer["entries"]
@@ -157,7 +161,7 @@ def table_rows(answer: dict[str, Any]) -> Iterator[list[str]]:
         yield [metric + sense, *(_cell_text(metric, c) for c in found["cells"])]
         if any("floor" in c for c in found["cells"]):
             floors = (number_text(metric, c["floor"]) if "floor" in c else "–" for c in found["cells"])
-            yield ["  its floor", *floors]
+            yield [f"  {FLOORS.get(metric, 'real on real')}", *floors]
 
 
 def warned(answer: dict[str, Any]) -> list[tuple[str, list[str], str]]:
@@ -247,7 +251,9 @@ def _metric(row: dict[str, Any], answer: dict[str, Any], notes: _Notes) -> dict[
             "value": value_text(metric, cell),
             "interval": interval_text(metric, cell["interval"]) if "interval" in cell else "",
             "stands": verdict_text(metric, cell),
-            "floor": number_text(metric, cell["floor"]) if "floor" in cell else "",
+            "floor": f"{FLOORS.get(metric, 'real on real')}: {number_text(metric, cell['floor'])}"
+            if "floor" in cell
+            else "",
             "is_long": isinstance(cell["value"], dict),
             "why": cell.get("why", ""),
             "note": 0,

@@ -508,7 +508,7 @@ def _rebuilt(run: _Run, stage: showing.Stage, positions: Tensor, split: str) -> 
     batch = stage.at(positions, split)
     with torch.no_grad():
         xhat = model.reconstruct(batch.x, batch.y)
-    return _strip(run, stage, xhat, len(positions), "the model's reconstructions")
+    return _strip(run, stage, xhat, len(positions), "")
 
 
 def _drawn(run: _Run, stage: showing.Stage) -> Strip:
