@@ -24,6 +24,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line sets it
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -41,11 +42,12 @@ from latentscape.tasks.evaluating import load_for, to_unit
 STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 COMMON = {"likelihood": "gaussian", "noise_std": 0.1, "beta": 1.0, "flip": "horizontal", "schedule": "cosine"}
-NETS: dict[str, dict[str, Any]] = {
-    "mlp": {"net": "mlp", "hidden": (512, 128), "latent_dim": 32, "mode": "grey", "epochs": 12},
-    "conv": {"net": "conv", "width": 16, "latent_dim": 64, "batch_size": 32, "epochs": 8},
+NETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mlp": ("vae", COMMON | {"net": "mlp", "hidden": (512, 128), "latent_dim": 32, "mode": "grey", "epochs": 12}),
+    "conv": ("vae", COMMON | {"net": "conv", "width": 16, "latent_dim": 64, "batch_size": 32, "epochs": 8}),
+    "pca": ("pca", {"latent_dim": 64, "mode": "grey"}),
 }
-"""Settings of the VAE: in grey, in about a minute of one core; in colour, in about eight."""
+"""Model and settings: a VAE in grey, in a minute of one core; one in colour, in about eight; PCA, in seconds."""
 
 DIRECTIONS: dict[str, dict[str, Any]] = {
     "age, mean difference": {"attribute": "age", "method": "mean-difference"},
@@ -127,24 +129,15 @@ def judged(read_N2: Tensor, known_N2: Tensor) -> dict[str, float]:
 
 
 def trained(a: argparse.Namespace) -> RunFolder:
-    """The run given, or a VAE trained here; one that was stopped is gone on with."""
+    """The run given, or one trained here; one that was stopped is gone on with."""
     if a.run:
         return RunFolder(a.run)
-    path, settings = a.out / f"vae-{a.net}", {**COMMON, **NETS[a.net]}
-    epochs = max(1, round(settings.pop("epochs") * a.scale))
+    path, (model, settings) = a.out / f"run-{a.net}", NETS[a.net]
     if not (path / "config.toml").exists():
+        if "epochs" in settings:
+            settings = settings | {"epochs": max(1, round(settings["epochs"] * a.scale)), "compile": "off"}
         labels = str(Path(a.labels).resolve())
-        latentscape.train(
-            "vae",
-            a.data,
-            out=path,
-            labels=labels,
-            finish=False,
-            threads=a.threads,
-            epochs=epochs,
-            compile="off",
-            **settings,
-        )
+        latentscape.train(model, a.data, out=path, labels=labels, finish=False, threads=a.threads, **settings)
     elif not RunFolder(path).model_path.exists():
         latentscape.resume(path, finish=False)
     return RunFolder(path)
@@ -156,8 +149,6 @@ def step_of(folder: RunFolder, name: str, z_NL: Tensor, place: Path) -> Tensor:
         rng = torch.Generator().manual_seed(int(name.split()[1]))
         return directions.step(torch.randn(z_NL.shape[1], generator=rng) * z_NL.std(0), z_NL)
     move(folder.path, **DIRECTIONS[name], out=place)
-    import numpy as np
-
     return torch.from_numpy(np.load(place))
 
 
@@ -199,12 +190,14 @@ def rows_of(a: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]
 
     about = {"n": len(picks), "reader_cpu_seconds": round(cpu), "real": judged(read(*reader, real), known)}
     about["reconstructed"] = judged(read_codes(z_NL), known)
-    file = a.out / "rows.jsonl"
+    file = a.out / f"rows-{a.net if not a.run else folder.name}.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     for name in [*DIRECTIONS, *(f"random {i}" for i in range(a.random))]:
         if name in {row["direction"] for row in rows}:
             continue
-        step_L = step_of(folder, name, z_train, a.out / f"{name.replace(', ', '-').replace(' ', '-')}.npy")
+        step_L = step_of(
+            folder, name, z_train, a.out / f"{folder.name}-{name.replace(', ', '-').replace(' ', '-')}.npy"
+        )
         codes = [directions.moved(z_NL, step_L, (s,)) for s in STRENGTHS]
         row = {"direction": name, "strengths": STRENGTHS, **measured(torch.stack([read_codes(c) for c in codes]))}
         print(json.dumps(row), flush=True)

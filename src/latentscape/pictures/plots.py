@@ -562,13 +562,13 @@ def _draw_marked(axes: Axes, places_M2: ArrayLike, names: Sequence[str]) -> None
     places = _points(places_M2)
     if len(places) != len(names):
         raise ValueError(f"marked places have one name each, got {len(names)} for {len(places)}")
-    axes.scatter(*places.T, s=150, marker="*", color="#ffd400", edgecolors=INK, linewidths=1.0, zorder=7)
+    axes.scatter(*places.T, s=240, marker="*", color="#ffd400", edgecolors=INK, linewidths=1.0, zorder=7)
     for place, name in zip(places, names, strict=True):
         if np.isfinite(place).all():
             short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
             look = {"fontsize": 10, "color": INK, "zorder": 7, "va": "center", "clip_on": False}
             halo = [withStroke(linewidth=3, foreground="white")]
-            axes.annotate(short, tuple(place), (8, 0), textcoords="offset points", path_effects=halo, **look)
+            axes.annotate(short, tuple(place), (10, 0), textcoords="offset points", path_effects=halo, **look)
 
 
 def _colour_bar(figure: Figure, mappable: Any, axes: Axes | list[Axes], name: str) -> None:
