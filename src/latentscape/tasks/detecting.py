@@ -39,6 +39,9 @@ NEIGHBOURS = 5
 ELBO_DRAWS = 8
 """Samples of the posterior per example, the same standard normals for all."""
 
+OVERFLOW = 1e300
+"""The score of what lies beyond numbers; JSON knows no infinity."""
+
 COLUMNS = 8
 """Heat maps side by side."""
 
@@ -203,6 +206,11 @@ DENSITIES = ("diagonal", "full", "gmm", "flow")
 """What may be fitted to latents."""
 
 
+def finite(scores_N: Tensor) -> Tensor:
+    """Scores with `OVERFLOW` for what is too strange to be given a number: exp of a log-variance that runs away."""
+    return scores_N.nan_to_num(nan=OVERFLOW, posinf=OVERFLOW)
+
+
 @torch.no_grad()
 def _in_parts(model: Any, function: Callable[[Tensor, Tensor | None], Tensor], x_NX: Tensor) -> Tensor:
     """function(x_BX, y_B) of one part after the other, float64 on the CPU; labels that are read are the nearest."""
@@ -298,7 +306,7 @@ def detect(
         )
     name, scores = scorer(folder, model, score, density, load_for(folder))
     (console or Silent()).say(f"Scoring {len(judged.x):,} examples by {name}; threshold from {said}.")
-    held_M, scores_N = scores(held), scores(judged.x)
+    held_M, scores_N = finite(scores(held)), finite(scores(judged.x))
     threshold = detection.conformal_threshold(held_M, false_alarm_rate)
     p_N, alarm_N = detection.conformal_p_values(scores_N, held_M), scores_N > threshold
     _write_table(table[0], judged, scores_N, threshold, p_N, alarm_N)
