@@ -24,6 +24,10 @@ _HOME = {
     "traverse": "latentscape.tasks.walking",
     "grid": "latentscape.tasks.planes",
     "transfer": "latentscape.tasks.transferring",
+    "combine": "latentscape.tasks.arithmetic",
+    "move": "latentscape.tasks.arithmetic",
+    "draw_map": "latentscape.tasks.mapping",
+    "embed": "latentscape.tasks.embedding",
     "import_weights": "latentscape.tasks.importing",
     "load_run": "latentscape.runs",
     "RunFolder": "latentscape.runs",
@@ -43,6 +47,10 @@ __all__ = [  # noqa: RUF022 (in reading order)
     "traverse",
     "grid",
     "transfer",
+    "combine",
+    "move",
+    "draw_map",
+    "embed",
     "import_weights",
     "load_run",
     "ImageSet",
@@ -57,8 +65,11 @@ if TYPE_CHECKING:
     from latentscape.data import DataSettings, ImageSet, load_data
     from latentscape.errors import LatentscapeError
     from latentscape.runs import RunFolder, load_run
+    from latentscape.tasks.arithmetic import combine, move
+    from latentscape.tasks.embedding import embed
     from latentscape.tasks.evaluating import evaluate
     from latentscape.tasks.importing import import_weights
+    from latentscape.tasks.mapping import draw_map
     from latentscape.tasks.planes import grid
     from latentscape.tasks.projecting import project
     from latentscape.tasks.transferring import transfer
