@@ -57,6 +57,9 @@ def test_samples_are_judged_where_a_model_makes_some(runs: list[Path], tmp_path:
     found = json.loads(answer.out)
     fid = next(m for m in found["metrics"] if m["metric"] == "fid")
     assert all(c["value"] > 0 and c["floor"] > 0 for c in fid["cells"])
+    assert all(c["interval"][0] <= c["value"] <= c["interval"][1] for c in fid["cells"])
+    assert {c["verdict"] for c in fid["cells"]} <= {"best", "worse", "level"}, "all have an interval"
+    assert len({r["features"] for r in found["runs"]}) == 1
     assert [r["samples_from"] for r in found["runs"]] == ["the model's own prior"] * 3
 
 

@@ -32,7 +32,15 @@ def about(folder: Path, name: str, likelihood: str, shift: float, held_out: bool
     (path / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     budget = {"ended": "reached 5 epochs"}
     more = {"model": "vae", "recipe": "", "seed": 0, "command": f"latentscape train vae --out {name}"}
-    return {"name": name, "path": str(path), "likelihood": likelihood, "budget": budget, "warnings": [], **more}
+    return {
+        "name": name,
+        "path": str(path),
+        "likelihood": likelihood,
+        "budget": budget,
+        "warnings": [],
+        "features": "a net",
+        **more,
+    }
 
 
 @pytest.fixture
@@ -183,6 +191,7 @@ def test_the_terminal_says_the_same(found: Comparison):
     legend = list(comparison.legend(found.answer))
     assert "≈ not told apart from the best" in legend[0]
     assert "≁ elbo_nats: other scales." in legend
+    assert "Samples are compared on a net." in legend
     assert "– mse, knn_accuracy: a gan has no encoder." in legend
 
 

@@ -201,6 +201,11 @@ def test_runs_of_another_shape_are_refused(runs: dict[str, Path], tmp_path: Path
         comparing.compare([runs["one"], tmp_path / "big"], better, data="digits")
 
 
+def test_features_of_a_run_of_its_own_are_refused(runs: dict[str, Path]):
+    with pytest.raises(ConfigError, match="the same for every run"):
+        compared(runs, "one", "wide", samples=60, features="latents")
+
+
 def test_an_unknown_folder_is_refused(runs: dict[str, Path], tmp_path: Path):
     with pytest.raises(RunError, match="no run folder"):
         comparing.compare([runs["one"], tmp_path / "nothing"], better)

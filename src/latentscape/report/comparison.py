@@ -33,6 +33,7 @@ def compare(
     split: str = "test",
     samples: int = 0,
     classifier: Path | str | None = None,
+    features: str = "auto",
     group_seeds: bool = True,
     command: str = "",
     console: Console | None = None,
@@ -52,6 +53,7 @@ def compare(
         split=split,
         samples=samples,
         classifier=classifier,
+        features=features,
         group_seeds=group_seeds,
         console=console,
     )
@@ -179,6 +181,8 @@ def legend(answer: dict[str, Any]) -> Iterator[str]:
     signs = [text for verdict, text in LEGEND.items() if any(c["verdict"] == verdict for c in cells)]
     if signs:
         yield f"{', '.join(signs)}; ↑ higher is better, ↓ lower. In brackets: 95 % intervals."
+    for name in dict.fromkeys(r["features"] for r in answer["runs"] if r["features"]):
+        yield f"Samples are compared on {name}."
     for row in answer["metrics"]:
         if row["unranked"]:
             yield f"≁ {row['metric']}: {row['unranked']}."
@@ -220,6 +224,7 @@ def page(found: comparing.Comparison, command: str) -> dict[str, Any]:
             (s["name"], [_setting_text(v) for v in s["values"]]) for s in answer["settings"] if not s["differs"]
         ],
         "budget": budget_rows(answer),
+        "features": list(dict.fromkeys(r["features"] for r in answer["runs"] if r["features"])),
         "machines": [e["machine"] or "–" for e in answer["entries"]],
         "sheets": [_sheet(s, command) for s in found.sheets],
         "charts": charts(answer),

@@ -41,6 +41,9 @@ STRIP = 10
 DRAWN, SEED = 40, 0
 """Samples shown of each run, and the seed of their draws."""
 
+FEATURES = ("auto", "classifier", "random")
+"""Of `evaluate`'s features those that are one net for all runs; each run's own latents are not."""
+
 NOT_SETTINGS = {"train": {"seed", "threads", "log_every", "checkpoint_every", "keep_checkpoints"}}
 """Settings that do not make two runs different ones: those of the same settings are seeds of one another."""
 
@@ -124,22 +127,28 @@ def compare(
     split: str = "test",
     samples: int = 0,
     classifier: Path | str | None = None,
+    features: str = "auto",
     group_seeds: bool = True,
     console: Console | None = None,
 ) -> Comparison:
     """Measure runs anew on the same examples, and say what tells them apart.
 
     better: metric → "higher", "lower" or "" where neither is. data: measure all on these data; without it all must have
-    been trained on the same (`DataError`). samples: as in `evaluate`, of every run that can be sampled from.
+    been trained on the same (`DataError`). samples, classifier: as in `evaluate`, where a run has samples.
+    features: what samples are compared on, one of `FEATURES`.
     group_seeds: runs that differ in their seed alone are one entry, with mean and spread over the seeds.
     """
     console = console or Silent()
+    if features not in FEATURES:
+        raise ConfigError(
+            f"--features must be one of {', '.join(FEATURES)}, which are the same for every run, got {features!r}"
+        )
     runs = _open(paths)
     images = _images(runs, data)
     positions = _positions(images, split)
     for run in runs:
         console.say(f"Measuring {run.name}.")
-        _measure(run, images, split, samples, classifier, positions, console)
+        _measure(run, images, split, positions, console, samples=samples, classifier=classifier, features=features)
     groups = _groups(runs) if group_seeds else [[r] for r in runs]
     entries = [Entry(_group_name(group), [r.measured for r in group]) for group in groups]
     names = list(dict.fromkeys(m for r in runs for m in r.measured.metrics))
@@ -248,17 +257,15 @@ def _measure(
     run: _Run,
     images: ImageSet,
     split: str,
-    samples: int,
-    classifier: Path | str | None,
     positions: Tensor,
     console: Console,
+    **judged: Any,
 ) -> None:
-    """Fill a run with its figures and pictures; its model is dropped afterwards."""
+    """Fill a run with its figures and pictures; its model is dropped afterwards. judged: how samples are."""
     model = run.folder.load_model()
-    drawn = samples if isinstance(model, Decodes) and isinstance(model, (Samples, Encodes)) else 0
-    answer = evaluating.evaluated(
-        run.folder, model, images, split, keep=False, samples=drawn, classifier=classifier, console=console
-    )
+    if not (isinstance(model, Decodes) and isinstance(model, (Samples, Encodes))):
+        judged["samples"] = 0
+    answer = evaluating.evaluated(run.folder, model, images, split, keep=False, console=console, **judged)
     values = evaluating.per_image(model, images, split)
     own = {m: list(_own_interval(v)) for m, v in values.items() if len(v) > 1 and bool(v.isfinite().all())}
     intervals = own | {m: i for m, i in (answer.get("intervals") or {}).items() if i is not None}
@@ -275,6 +282,8 @@ def _measure(
         "machine": _machine(run.folder.environment()),
         "likelihood": run.measured.likelihood,
         "told_labels": model.needs_labels,
+        "features": (answer.get("features") or {}).get("name", ""),
+        "doubts": list(answer.get("warnings", ())),
         "samples_from": (answer.get("samples") or {}).get("prior", ""),
         "metrics": answer["metrics"],
         "intervals": intervals,
@@ -465,6 +474,8 @@ def _cautions(runs: list[_Run], groups: list[list[_Run]], other_data: bool) -> I
     told = [r.name for r in runs if r.about["told_labels"]]
     if 0 < len(told) < len(runs):
         yield f"Told each image's label, unlike the others: {', '.join(told)}."
+    for run in runs:
+        yield from (f"{run.name}: {doubt[:-1] if doubt.endswith('.') else doubt}." for doubt in run.about["doubts"])
     if other_data and len({r.folder.data().get("fingerprint") for r in runs}) > 1:
         yield "The runs were trained on different data."
     if any(len(g) == 1 for g in groups) and any(len(g) > 1 for g in groups):
