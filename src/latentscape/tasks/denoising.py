@@ -112,7 +112,7 @@ def denoise(
     out: a folder (a .png for each picture, by its name), .png (a sheet) or .npy (uint8 N×C×H×W). Raises `UserError`.
     """
     how = Noise.from_dict(options)
-    folder = restoring.AnyClass(path)
+    folder = RunFolder(path)
     model = folder.load_model()
     stage = showing.Stage(folder, model, None, command)  # type: ignore[arg-type]
     stage.need(Reconstructs, "`project` finds the nearest picture that it makes")
@@ -154,7 +154,7 @@ def _job(
     if asked:
         if data is not None:
             raise ConfigError("give pictures or --data, not both")
-        given = restoring.pictures(folder, model, asked)
+        given = restoring.pictures(restoring.AnyClass(folder.path), model, asked)
     else:
         found = inputs.examples(folder, model, data=data, split=split, n=n)
         given = Given(found, (None,) * len(found))
@@ -169,7 +169,7 @@ def _job(
 
 def _partners(folder: RunFolder, model: Any, given: Given, place: Path | str) -> Tensor:
     """The pictures of a folder that are called like the inputs, on [0, 1], in their order."""
-    found = restoring.pictures(folder, model, [place])
+    found = restoring.pictures(restoring.AnyClass(folder.path), model, [place])
     unit_NX = showing.Stage(folder, model, found.inputs.images).as_unit(found.inputs.x)
     return unit_NX[_rows(found.inputs.names, given.inputs.names, f"--clean {place}")]
 
@@ -180,7 +180,7 @@ def _masks(folder: RunFolder, model: Any, given: Given, place: Path | str) -> Te
         raise DataError(
             f"there is no mask {place}; give a picture whose bright pixels are missing, or a folder of them"
         )
-    found = restoring.pictures(folder, model, [place]).inputs
+    found = restoring.pictures(restoring.AnyClass(folder.path), model, [place]).inputs
     pixels_NCHW = showing.Stage(folder, model, found.images).as_unit(found.x)
     missing = (255 * pixels_NCHW.amax(1, keepdim=True)).round() >= HALF
     if not Path(place).is_dir():
@@ -221,7 +221,7 @@ def _filled(xhat_NX: Tensor, job: Job) -> Tensor:
 def _own_data(folder: RunFolder, console: Console) -> Any:
     """The data that the run was trained on, for the rivals to learn from; None where the run names none."""
     try:
-        return load_for(RunFolder(folder.path))
+        return load_for(folder)
     except LatentscapeError as error:
         console.say(f"PCA and non-local means are left out: {error}.")
         return None
