@@ -37,12 +37,6 @@ from latentscape.numerics import priors
 class AdversarySettings(Settings):
     """Settings of everything that a discriminator judges the codes of."""
 
-    adversarial_weight: float = setting(
-        0.01, "weight of the encoder's loss as a generator; Adam undoes it (see adversarial_rate)", at_least=0
-    )
-    adversarial_rate: float = setting(
-        1.0, "learning rate of the encoder as a generator, a multiple of the run's", above=0
-    )
     discriminator_rate: float = setting(
         3.0, "learning rate of the discriminator, a multiple of the run's: it has to keep up with the encoder", above=0
     )
@@ -63,8 +57,8 @@ class AdversarySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(AdversarySettings, autoencoder.Config):
-    """Settings of the adversarial autoencoder."""
+class PriorSettings(AdversarySettings, autoencoder.Config):
+    """Settings of every adversarial autoencoder."""
 
     latent_dim: int = setting(2, "size of the latent vector", at_least=1)
     loss: Literal["auto", "bce", "mse"] = setting("auto", "auto: bce for images, else mse")
@@ -74,32 +68,53 @@ class Config(AdversarySettings, autoencoder.Config):
     prior_file: str = setting("", "points: .npy or .csv, a point a row; or a picture whose bright pixels carry mass")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(PriorSettings):
+    """Settings of the adversarial autoencoder."""
+
+    adversarial_weight: float = setting(
+        0.01, "weight of the encoder's loss as a generator; Adam undoes it (see adversarial_rate)", at_least=0
+    )
+    adversarial_rate: float = setting(
+        1.0, "learning rate of the encoder as a generator, a multiple of the run's", above=0
+    )
+
+
 class Model(autoencoder.Model, contract.Samples):
     """x → z → x̂, and z → discriminator ← draws of the prior."""
 
     Config = Config
     points: Tensor
+    discriminator: Discriminator
 
-    def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
+    def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
         if config.loss == "auto":
             self.loss = "bce" if shape.is_image else "mse"
         self._set_prior(config)
-        self.discriminator = Discriminator(
-            self.latent_dim,
-            config.discriminator_hidden,
-            config.discriminator_norm,
-            octaves=config.discriminator_octaves,
-        )
-        self.phases = (
+        self.phases = self.players()
+
+    def players(self) -> tuple[Phase, ...]:
+        """The players in the order of their turns, with the nets that only they need."""
+        self.discriminator = self.judge(self.latent_dim)
+        return (
             Phase("reconstruct", (self.encoder, self.decoder)),
-            Phase("generate", (self.encoder,), low_precision=False, rate=config.adversarial_rate),
-            Phase(
-                "discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate, steady=True
-            ),
+            Phase("generate", (self.encoder,), low_precision=False, rate=self.config.adversarial_rate),
+            self.discriminating(),
         )
 
-    def _set_prior(self, config: Config) -> None:
+    def judge(self, dims: int) -> Discriminator:
+        """A discriminator of vectors, as the settings say."""
+        config = self.config
+        hidden, norm, octaves = config.discriminator_hidden, config.discriminator_norm, config.discriminator_octaves
+        return Discriminator(dims, hidden, norm, octaves=octaves)
+
+    def discriminating(self) -> Phase:
+        """The turn of the discriminator that judges codes."""
+        rate = self.config.discriminator_rate
+        return Phase("discriminate", (self.discriminator,), low_precision=False, rate=rate, steady=True)
+
+    def _set_prior(self, config: PriorSettings) -> None:
         """A run keeps the user's points with its weights: a saved one is built and loaded without the file."""
         priors.check(config.prior, self.latent_dim)
         if config.prior != "points":

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from latentscape.config import DataShape, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.models import adversarial_autoencoder, style_label_aae
-from latentscape.models.adversarial_autoencoder import Discriminator, fooled, told_apart
+from latentscape.models.adversarial_autoencoder import fooled, told_apart
 from latentscape.models.style_label_aae import read_rightly
 from latentscape.nets import conditioning
 from latentscape.numerics import noise, schedules
@@ -46,6 +46,14 @@ class Config(style_label_aae.StyleSettings):
     )
     adversarial_weight: float = setting(
         1.0, "weight of the encoder's loss as a generator; Adam undoes it (see adversarial_rate)", at_least=0
+    )
+    adversarial_rate: float = setting(
+        1.0, "learning rate of the encoder as a generator, a multiple of the run's", above=0
+    )
+    style_given_label: bool = setting(
+        True,
+        "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
+        "under which a style may tell the class",
     )
     discriminator_hidden: tuple[int, ...] = setting((256, 256), "hidden layer sizes of both discriminators", at_least=1)
     prior_factor: int = setting(1, "prior draws per code in the discriminators' turns", at_least=1)
@@ -77,9 +85,8 @@ class Model(style_label_aae.Model):
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns; generate first, while the encoding made for it still holds."""
         config = self.config
-        self.discriminator = self.style_discriminator()
-        hidden, norm = config.discriminator_hidden, config.discriminator_norm
-        self.label_discriminator = Discriminator(self.classes, hidden, norm)
+        self.discriminator = self.judge(self.latent_dim + (self.classes if config.style_given_label else 0))
+        self.label_discriminator = self.judge(self.classes)
         encoder = self.encoder
         reader = (encoder.trunk, encoder.label)
         return (
@@ -171,6 +178,15 @@ class Model(style_label_aae.Model):
         total = style.total + self.config.category_weight * self.warmth(batch.step) * label.total
         terms = {"style_nats": style.terms["generator_nats"], "label_nats": label.terms["generator_nats"]}
         return Losses(total, terms)
+
+    def told(self, z_NL: Tensor, label_BK: Tensor) -> Tensor:
+        """Styles or draws of their prior as the discriminator sees them: with the batch's ŷ beside, if it is told it.
+
+        Codes have their own ŷ and draws anyone's, so the two are alike where style and label are independent.
+        """
+        if not self.config.style_given_label:
+            return z_NL
+        return torch.cat([z_NL, label_BK.repeat(len(z_NL) // len(label_BK), 1)], 1)
 
     def warmth(self, step: Tensor | None) -> Tensor | float:
         """What the weight of the labels' adversary has risen to, 0…1; 1 outside training."""

@@ -5,13 +5,15 @@ style z, brought to its prior by a discriminator as in the adversarial autoencod
 labels by the cross-entropy. The decoder takes both. A further player, the adversary, reads the label off z, and the
 encoder is made to leave it at the uniform guess. Players in their order:
 
-reconstruct    encoder and decoder lower the reconstruction loss plus the label's cross-entropy;
-generate       the style's part of the encoder fools discriminator and adversary;
+reconstruct    encoder and decoder lower the reconstruction loss plus the label's cross-entropy, and the encoder fools
+               discriminator and adversary;
 discriminate   the discriminator, told the label, tells styles from draws of the prior;
 accuse         the adversary learns to read the label off z, several turns a step.
 
-One thing is not the paper's: the style's discriminator is told the label. Without that it asks for the right
-distribution of all styles together, of which each class may keep a part, and a style then tells the class.
+One thing is not the paper's: the encoder has one turn for all that it wants, as in Lample et al. 2017
+(https://arxiv.org/abs/1706.00409, section 3.2). In a turn of its own Adam would take equally large steps against
+adversaries that hardly object any more, and the game would never settle. These keep their learning rate while the
+encoder's falls, so that they catch up with it in the end.
 
 A reading that stays at chance may only mean that the adversary is weak: `style_accuracy` of the evaluation is what a
 fresh classifier finds.
@@ -31,12 +33,12 @@ from latentscape import contract
 from latentscape.config import DataShape, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.models import adversarial_autoencoder
-from latentscape.models.adversarial_autoencoder import Discriminator, fooled, told_apart
+from latentscape.models.adversarial_autoencoder import fooled, told_apart
 from latentscape.nets import build, conditioning, mlp
 
 
 @dataclass(frozen=True, kw_only=True)
-class StyleSettings(adversarial_autoencoder.Config):
+class StyleSettings(adversarial_autoencoder.PriorSettings):
     """Settings of every autoencoder that keeps style and label apart."""
 
     net: Literal["auto", "mlp", "conv", "resnet"] = setting("auto", "auto: conv for images, mlp for vectors")
@@ -49,11 +51,6 @@ class StyleSettings(adversarial_autoencoder.Config):
     discriminator_octaves: int = setting(
         0, "as in adversarial-autoencoder; a Gaussian has no edges", at_least=0, at_most=8
     )
-    style_given_label: bool = setting(
-        True,
-        "the style's discriminator is told the label, so that styles must be alike in every class; off: the paper's, "
-        "under which a style may tell the class",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +60,13 @@ class Config(StyleSettings):
     one_trunk: bool = setting(
         False, "whether style and label are linear in one net's features; two nets: hiding the label costs none of it"
     )
+    adversarial_weight: float = setting(
+        0.03, "weight of what the encoder pays where it does not fool the discriminator, in nats", at_least=0
+    )
     label_weight: float = setting(1.0, "weight of the label's cross-entropy beside the reconstruction", at_least=0)
     adversary: bool = setting(True, "whether a further net reads the label off the style, and the encoder resists")
     adversary_weight: float = setting(
-        1.0, "weight of the adversary's reading beside the discriminator's, in the encoder's loss", at_least=0
+        0.3, "weight of what the encoder pays where the adversary can read it, in nats", at_least=0
     )
     adversary_hidden: tuple[int, ...] = setting((256, 256), "hidden layer sizes of the adversary", at_least=1)
     adversary_turns: int = setting(1, "turns of the adversary in a step, each with the next batch", at_least=1)
@@ -80,10 +80,6 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
     needs_labels = True
     encoder: Encoder
 
-    def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
-        super().__init__(shape, config, classes)
-        self.phases = self.players()
-
     def nets(self) -> tuple[nn.Module, nn.Module]:
         """The encoder, x_BX → z_BL and logits B×K, and the decoder, which takes z and a label's code."""
         kind = Encoder if self.config.one_trunk else TwoEncoders
@@ -93,15 +89,9 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns."""
         config = self.config
-        style = self.encoder.style_parts
-        self.discriminator = self.style_discriminator()
-        players = [
-            Phase("reconstruct", (self.encoder, self.decoder)),
-            Phase("generate", style, low_precision=False, rate=config.adversarial_rate),
-            Phase(
-                "discriminate", (self.discriminator,), low_precision=False, rate=config.discriminator_rate, steady=True
-            ),
-        ]
+        self.discriminator = self.judge(self.latent_dim)
+        # In float32: what fools an adversary loses much in bf16.
+        players = [Phase("reconstruct", (self.encoder, self.decoder), low_precision=False), self.discriminating()]
         if config.adversary:
             sizes = (self.latent_dim, *config.adversary_hidden)
             layers = mlp.layers(sizes, norm=False, activation=partial(nn.LeakyReLU, 0.2))
@@ -113,67 +103,42 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
             players.append(accuse)
         return tuple(players)
 
-    def style_discriminator(self) -> Discriminator:
-        """One that takes styles, and the label's code beside them if the settings say so."""
-        told = self.classes if self.config.style_given_label else 0
-        config = self.config
-        hidden, norm, octaves = config.discriminator_hidden, config.discriminator_norm, config.discriminator_octaves
-        return Discriminator(self.latent_dim + told, hidden, norm, octaves=octaves)
-
     # ---- training ----------------------------------------------------------------------------------------------
+
+    def draw(self, phase: str, batch: Batch, rng: torch.Generator) -> Draws:
+        """prior: draws beside which the discriminator judges, (prior_factor·B)×L; none where it sees codes alone."""
+        beside = phase == "discriminate" or (phase == "reconstruct" and self.discriminator.joint)
+        return {"prior": self.prior(self.config.prior_factor * len(batch.x), rng)} if beside else {}
 
     def forward(self, phase: str, batch: Batch, draws: Draws) -> Losses:
         """The loss of one player; see the top of this file."""
         if phase == "reconstruct":
-            return self.reconstructed(batch)
-        if phase == "generate":
-            return self.generated(batch, draws)
+            return self.reconstructed(batch, draws)
         with torch.no_grad():
             z_BL = self.encode(batch.x).float()
         if phase == "discriminate":
-            code_BK = self.known_code(batch)
-            return told_apart(*self.discriminator.both(self.told(z_BL, code_BK), self.told(draws["prior"], code_BK)))
+            return told_apart(*self.discriminator.both(z_BL, draws["prior"]))
         nats, right = read_rightly(self.adversary(z_BL), batch.y)
         return Losses(nats, {"adversary_nats": nats, "adversary_accuracy": right})
 
-    def reconstructed(self, batch: Batch) -> Losses:
-        """The reconstruction from z and ŷ, mean over all values, plus the weighted cross-entropy of known labels."""
-        z_BL, logits_BK = self.encoder(batch.x)
-        logits_BK = logits_BK.float()
-        recon = self.reconstruction(self.decoder(z_BL, logits_BK.softmax(1)), batch.x)
-        nats, right = read_rightly(logits_BK, batch.y)
-        terms = {**recon.terms, "label_nats": nats, "label_accuracy": right}
-        return Losses(recon.total + self.config.label_weight * nats, terms)
+    def reconstructed(self, batch: Batch, draws: Draws) -> Losses:
+        """The reconstruction from z and ŷ, mean over all values, and weighted: three losses of the encoder in nats.
 
-    def generated(self, batch: Batch, draws: Draws) -> Losses:
-        """What the encoder pays where the discriminator knows its styles, and where the adversary reads them.
-
-        The latter is the cross-entropy of the adversary's reading under the uniform guess: least, log K, where the
+        The cross-entropy of known labels; what it pays where the discriminator knows its styles; and where the
+        adversary reads them, the cross-entropy of that reading under the uniform guess: least, log K, where the
         reading is uniform. To maximise the adversary's own loss would reward styles read as a wrong class.
         """
-        z_BL, weight = self.encode(batch.x).float(), self.config.adversarial_weight
-        code_BK, prior_NL = self.known_code(batch), draws.get("prior")
-        beside_NN = self.told(prior_NL, code_BK) if prior_NL is not None else None
-        losses = fooled(self.discriminator(self.told(z_BL, code_BK), beside_NN), weight)
-        if not self.config.adversary:
-            return losses
-        blind = -F.log_softmax(self.adversary(z_BL), 1).mean()
-        total = losses.total + weight * self.config.adversary_weight * blind
-        return Losses(total, {**losses.terms, "blind_nats": blind})
-
-    def known_code(self, batch: Batch) -> Tensor:
-        """One-hot labels B×K; zeros where the label is unknown."""
-        assert batch.y is not None
-        return conditioning.label_code(batch.y, self.classes, "one-hot")
-
-    def told(self, z_NL: Tensor, code_BK: Tensor) -> Tensor:
-        """Styles or draws of their prior as the discriminator sees them: with the batch's labels beside, if it is told.
-
-        Codes have their own labels and draws anyone's, so the two are alike where style and label are independent.
-        """
-        if not self.config.style_given_label:
-            return z_NL
-        return torch.cat([z_NL, code_BK.repeat(len(z_NL) // len(code_BK), 1)], 1)
+        config = self.config
+        z_BL, logits_BK = (part.float() for part in self.encoder(batch.x))
+        recon = self.reconstruction(self.decoder(z_BL, logits_BK.softmax(1)), batch.x)
+        nats, right = read_rightly(logits_BK, batch.y)
+        styles = fooled(self.discriminator(z_BL, draws.get("prior")), config.adversarial_weight)
+        total = recon.total + config.label_weight * nats + styles.total
+        terms = {**recon.terms, "label_nats": nats, "label_accuracy": right, **styles.terms}
+        if config.adversary:
+            terms["blind_nats"] = -F.log_softmax(self.adversary(z_BL), 1).mean()
+            total = total + config.adversary_weight * terms["blind_nats"]
+        return Losses(total, terms)
 
     # ---- use ---------------------------------------------------------------------------------------------------
 
@@ -210,11 +175,6 @@ class Encoder(nn.Module):
         self.trunk, size = build.trunk(shape, settings)
         self.style, self.label = nn.Linear(size, dims), nn.Linear(size, classes)
 
-    @property
-    def style_parts(self) -> tuple[nn.Module, ...]:
-        """The modules that the style depends on."""
-        return self.trunk, self.style
-
     def styles(self, x_BX: Tensor) -> Tensor:
         """z_BL."""
         return self.style(self.trunk(x_BX))
@@ -231,11 +191,6 @@ class TwoEncoders(Encoder):
     def __init__(self, shape: DataShape, dims: int, classes: int, settings: build.NetSettings) -> None:
         super().__init__(shape, dims, classes, settings)
         self.style_trunk, _ = build.trunk(shape, settings)
-
-    @property
-    def style_parts(self) -> tuple[nn.Module, ...]:
-        """The modules that the style depends on."""
-        return self.style_trunk, self.style
 
     def styles(self, x_BX: Tensor) -> Tensor:
         """z_BL."""
