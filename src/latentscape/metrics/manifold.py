@@ -18,9 +18,10 @@ DENSE_NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Region:
-    """A set of points N×F with each one's squared distances to its k-th nearest other point, N float64."""
+    """A set of points N×F with each one's squared distances to its nearest and k-th nearest other point, N float64."""
 
     points: Tensor
+    nearest_N: Tensor
     reach_N: Tensor
     dense_reach_N: Tensor
 
@@ -28,7 +29,7 @@ class Region:
 def region(x_NF: Tensor, k: int = NEIGHBOURS, dense_k: int = DENSE_NEIGHBOURS) -> Region:
     """The region of a set, which must have more points than neighbours are counted (`ValueError`)."""
     squared_NK, _ = neighbours.nearest(x_NF, x_NF, max(k, dense_k), own=True)
-    return Region(x_NF, squared_NK[:, k - 1], squared_NK[:, dense_k - 1])
+    return Region(x_NF, squared_NK[:, 0], squared_NK[:, k - 1], squared_NK[:, dense_k - 1])
 
 
 @dataclass(frozen=True)

@@ -275,10 +275,11 @@ def _compared(
 
     real, further = part(split), part(other) if other else None
     metrics, intervals = _sharp(fake, real)
-    region = manifold.region(real.features[:NEAR])
+    beside = _near(real)
     for seen, suffix in ((fake, ""), (further, "_floor")):
         if seen is not None:
-            for found in (_distances(real, seen), _overlap(region, seen), _duplicates(real, seen)):
+            near = _near(seen)
+            for found in (_distances(real, seen), _overlap(beside, near), _duplicates(beside, near)):
                 metrics |= {f"{name}{suffix}": value for name, value in found[0].items()}
                 intervals |= {f"{name}{suffix}": reach for name, reach in found[1].items()}
     if further is not None:
@@ -297,8 +298,20 @@ def _distances(real: Seen, fake: Seen) -> Figures:
     return {"fid": fid} | kid, {"fid": reach, "kid": difference.mean_interval(blocks_B.tolist())}
 
 
-def _overlap(real: manifold.Region, fake: Seen) -> Figures:
-    found = manifold.overlap(real, manifold.region(fake.features[:NEAR]))
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The region of at most `NEAR` examples in features, and each one's squared distance to its nearest in pixels."""
+
+    region: manifold.Region
+    pixels_N: Tensor
+
+
+def _near(seen: Seen) -> Near:
+    return Near(manifold.region(seen.features[:NEAR]), copies.nearest_others(seen.pixels[:NEAR]))
+
+
+def _overlap(real: Near, fake: Near) -> Figures:
+    found = manifold.overlap(real.region, fake.region)
     each = {"precision": found.precise_M, "recall": found.recalled_N, "coverage": found.covered_N}
     metrics = {name: float(of_N.double().mean()) for name, of_N in each.items()}
     intervals = {name: shares.wilson(metrics[name], len(of_N)) for name, of_N in each.items()}
@@ -307,9 +320,8 @@ def _overlap(real: manifold.Region, fake: Seen) -> Figures:
     return metrics, intervals
 
 
-def _duplicates(real: Seen, fake: Seen) -> Figures:
-    near = [tuple(copies.nearest_others(x[:NEAR]) for x in (seen.features, seen.pixels)) for seen in (fake, real)]
-    twice_M = copies.duplicates(*near)
+def _duplicates(real: Near, fake: Near) -> Figures:
+    twice_M = copies.duplicates((fake.region.nearest_N, fake.pixels_N), (real.region.nearest_N, real.pixels_N))
     share = float(twice_M.double().mean())
     return {"duplicate_fraction": share}, {"duplicate_fraction": shares.wilson(share, len(twice_M))}
 
