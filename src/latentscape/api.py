@@ -10,7 +10,7 @@ from latentscape.contract import Trained
 from latentscape.errors import ConfigError
 from latentscape.report.html import write_report
 from latentscape.runs import RunFolder, free_name
-from latentscape.tasks import adopting, evaluating, overrides, showing, training
+from latentscape.tasks import adopting, evaluating, overrides, showing, tracking, training
 from latentscape.tasks.training import Console, Run, Silent
 from latentscape.training.settings import TrainSettings
 
@@ -46,6 +46,7 @@ def resume(
     finish: bool = True,
     epochs: int | None = None,
     max_steps: int | None = None,
+    command: str = "",
     console: Console | None = None,
 ) -> Run:
     """Go on with an interrupted run, or train a finished one for more epochs or steps; then as `train`.
@@ -54,7 +55,9 @@ def resume(
     """
     recipe = _recipe_of(path, console or Silent())
     films = showing.Films(path, recipe["film"], data) if recipe and recipe["film"] else None
-    run = training.resume(path, data=data, epochs=epochs, max_steps=max_steps, console=console, **_watching(films))
+    run = training.resume(
+        path, data=data, epochs=epochs, max_steps=max_steps, command=command, console=console, **_watching(films)
+    )
     if finish:
         finish_run(run, recipe, films=films, console=console)
     return run
@@ -87,6 +90,7 @@ def finish_run(
     if films:
         films.finish(run.model, run.steps)
     write_report(run.folder)
+    tracking.publish(run.folder, lambda text: console.say(f"Warning: {text}"))
     return answer
 
 

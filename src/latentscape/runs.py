@@ -155,6 +155,10 @@ class RunFolder:
         """The command that made the run."""
         return self._text("command.txt").strip()
 
+    def add_command(self, text: str) -> None:
+        """Note what trained the run longer, so that one line still makes it again."""
+        write_atomically(self.path / "command.txt", f"{self.command()} && {text}\n".encode())
+
     def data(self) -> dict[str, Any]:
         """What it was trained on."""
         return self._read_json("data.json")

@@ -82,3 +82,13 @@ def test_dead_features_add_nothing() -> None:
 def test_one_row_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="at least two rows"):
         frechet.distance(torch.zeros(1, 3), torch.zeros(4, 3))
+
+
+def test_its_deviation_is_that_of_fresh_draws_and_holds_the_value_as_often_as_it_says() -> None:
+    """Two Gaussians far enough apart that the bias is small beside the scatter."""
+    found = [(frechet.distance(a, b), frechet.deviation(a, b)) for a, b, _ in (planted(400, s) for s in range(40))]
+    values, deviations = map(np.array, zip(*found, strict=True))
+    assert deviations.mean() == pytest.approx(values.std(ddof=1), rel=0.35)
+    inside = np.abs(values - planted(400, 0)[2]) <= 1.96 * deviations
+    assert inside.mean() > 0.82
+    assert frechet.deviation(*planted(400, 0)[:2]) == deviations[0]

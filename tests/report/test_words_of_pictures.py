@@ -93,6 +93,8 @@ def test_every_picture_has_title_caption_and_a_command_of_one_line(run: Path):
             assert words.get(key), f"{path.name} has no {key}"
         assert "\n" not in words["command"]
         assert words["command"].startswith("latentscape"), words["command"]
+    trained = RunFolder(run).command()
+    assert ("&& latentscape resume" in trained) == ("resume" in (run / "log.jsonl").read_text("utf-8")), trained
 
 
 def test_a_png_carries_the_same_words_inside(run: Path):

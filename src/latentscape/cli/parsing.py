@@ -121,7 +121,7 @@ def _metavar(kind: Any) -> str | None:
 
     args = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
-        return "INT..."
+        return f"{_metavar(args[0])}..."
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(map(str, args)) + "}"
     kind = next((a for a in args if a is not type(None)), kind)

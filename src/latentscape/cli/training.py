@@ -81,6 +81,7 @@ def resume(args: list[str]) -> None:
         finish=not options["bare"],
         epochs=options["epochs"] or None,
         max_steps=options["max_steps"] or None,
+        command=command_line(),
         console=Terminal(),
     )
     done(run, options["json"])

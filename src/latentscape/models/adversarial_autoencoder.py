@@ -30,7 +30,7 @@ from latentscape.config import DataShape, Settings, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.errors import ConfigError
 from latentscape.models import _prior_points, autoencoder
-from latentscape.numerics import priors
+from latentscape.numerics import priors, schedules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,12 @@ class AdversarySettings(Settings):
         "wavelength 2π down; without them it is slow to see edges and gaps",
         at_least=0,
         at_most=8,
+    )
+    octaves_warmup: int = setting(
+        0,
+        "steps in which the waves come in, so that codes spread before edges stand between them",
+        at_least=0,
+        in_steps=True,
     )
     prior_factor: int = setting(20, "prior draws per code in the discriminator's turn", at_least=1)
 
@@ -161,10 +167,17 @@ class Model(autoencoder.Model, contract.Samples):
             return super().forward(phase, batch, draws)
         if phase == "generate":
             z_BL = self.encoder(batch.x).float()
-            return fooled(self.discriminator(z_BL, draws.get("prior")), self.config.adversarial_weight)
+            logit_B = self.discriminator(z_BL, draws.get("prior"), self.amplitude(batch))
+            return fooled(logit_B, self.config.adversarial_weight)
         with torch.no_grad():
             z_BL = self.encoder(batch.x).float()
-        return told_apart(*self.discriminator.both(z_BL, draws["prior"]))
+        return told_apart(*self.discriminator.both(z_BL, draws["prior"], self.amplitude(batch)))
+
+    def amplitude(self, batch: Batch) -> Tensor | float:
+        """What the discriminator's waves have risen to, 0…1; 1 outside training."""
+        if batch.step is None or not self.config.octaves_warmup:
+            return 1.0
+        return schedules.linear(batch.step, self.config.octaves_warmup)
 
     # ---- the prior ---------------------------------------------------------------------------------------------
 
@@ -184,7 +197,7 @@ class Model(autoencoder.Model, contract.Samples):
 
 
 class Waves(nn.Module):
-    """z_NL → [z, sin 2ᵏz, cos 2ᵏz for k < octaves], N×(1 + 2·octaves)·L.
+    """z_NL → [z, a·sin 2ᵏz, a·cos 2ᵏz for k < octaves], N×(1 + 2·octaves)·L, with a amplitude from 0 to 1.
 
     A perceptron learns slow functions of its input first, and of these, steep ones are slow (Tancik et al. 2020, arXiv
     2006.10739, section 5).
@@ -194,9 +207,10 @@ class Waves(nn.Module):
         super().__init__()
         self.rates = [2.0**k for k in range(octaves)]
 
-    def forward(self, z_NL: Tensor) -> Tensor:
+    def forward(self, z_NL: Tensor, amplitude: Tensor | float = 1.0) -> Tensor:
         """As above."""
-        return torch.cat([z_NL, *(wave(rate * z_NL) for rate in self.rates for wave in (torch.sin, torch.cos))], 1)
+        waves = [wave(rate * z_NL) for rate in self.rates for wave in (torch.sin, torch.cos)]
+        return torch.cat([z_NL, *(amplitude * wave_NL for wave_NL in waves)], 1)
 
 
 class Discriminator(nn.Module):
@@ -205,23 +219,29 @@ class Discriminator(nn.Module):
     def __init__(self, dims: int, hidden: Sequence[int], norm: str, *, octaves: int = 0) -> None:
         super().__init__()
         self.joint, self.separate = norm == "joint", norm == "separate"
-        sizes, layers = ((1 + 2 * octaves) * dims, *hidden), [Waves(octaves)] if octaves else list[nn.Module]()
+        self.waves = Waves(octaves)
+        sizes, layers = ((1 + 2 * octaves) * dims, *hidden), list[nn.Module]()
         for before, after in pairwise(sizes):
             # Normalised before the rectifier: after it, separate batches would have the same mean logit, always.
             batch_norm = [] if norm == "none" else [nn.BatchNorm1d(after)]
             layers += [nn.Linear(before, after), *batch_norm, nn.LeakyReLU(0.2)]
         self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
-    def both(self, z_BL: Tensor, prior_NL: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of codes, B, and of prior draws, N: through the net in one batch, or one after the other."""
+    def both(self, z_BL: Tensor, prior_NL: Tensor, amplitude: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """Logits of codes, B, and of prior draws, N: through the net in one batch, or one after the other.
+
+        amplitude: of the waves, 0…1.
+        """
         if self.separate:
-            return self.net(z_BL)[:, 0], self.net(prior_NL)[:, 0]
-        logit_N = self.net(torch.cat([z_BL, prior_NL]))[:, 0]
+            return self(z_BL, None, amplitude), self(prior_NL, None, amplitude)
+        logit_N = self(torch.cat([z_BL, prior_NL]), None, amplitude)
         return logit_N[: len(z_BL)], logit_N[len(z_BL) :]
 
-    def forward(self, z_BL: Tensor, prior_NL: Tensor | None = None) -> Tensor:
+    def forward(self, z_BL: Tensor, prior_NL: Tensor | None = None, amplitude: Tensor | float = 1.0) -> Tensor:
         """Logits of codes, B; `prior_NL` is what stands beside them in a batch that BatchNorm sees as one."""
-        return self.net(z_BL)[:, 0] if prior_NL is None else self.both(z_BL, prior_NL)[0]
+        if prior_NL is not None:
+            return self.both(z_BL, prior_NL, amplitude)[0]
+        return self.net(self.waves(z_BL, amplitude))[:, 0]
 
 
 def fooled(logit_B: Tensor, weight: float) -> Losses:

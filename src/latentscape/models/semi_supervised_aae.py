@@ -152,9 +152,13 @@ class Model(style_label_aae.Model):
         if phase == "discriminate_style":
             label_BK = draws["label"].detach()
             codes_BN, prior_NN = self.told(draws["style"].detach(), label_BK), self.told(draws["prior"], label_BK)
-            return told_apart(*self.discriminator.both(codes_BN, prior_NN))
+            return told_apart(*self.discriminator.both(codes_BN, prior_NN, self.amplitude(batch)))
         if phase == "discriminate_labels":
-            return told_apart(*self.label_discriminator.both(draws["label"].detach(), self.one_hot(draws["category"])))
+            return told_apart(
+                *self.label_discriminator.both(
+                    draws["label"].detach(), self.one_hot(draws["category"]), self.amplitude(batch)
+                )
+            )
         z_BL, logits_BK = self.encoded(batch.x, draws["eps"])
         if phase == "reconstruct":
             return self.reconstruction(self.decoder(z_BL, logits_BK.softmax(1)), batch.x)
@@ -173,8 +177,8 @@ class Model(style_label_aae.Model):
         label_BK = draws["label"].detach()
         style_NN = self.told(prior, label_BK) if prior is not None else None
         label_NK = self.one_hot(category) if category is not None else None
-        style = fooled(self.discriminator(self.told(draws["style"], label_BK), style_NN), weight)
-        label = fooled(self.label_discriminator(draws["label"], label_NK), weight)
+        style = fooled(self.discriminator(self.told(draws["style"], label_BK), style_NN, self.amplitude(batch)), weight)
+        label = fooled(self.label_discriminator(draws["label"], label_NK, self.amplitude(batch)), weight)
         total = style.total + self.config.category_weight * self.warmth(batch.step) * label.total
         terms = {"style_nats": style.terms["generator_nats"], "label_nats": label.terms["generator_nats"]}
         return Losses(total, terms)

@@ -117,7 +117,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         with torch.no_grad():
             z_BL = self.encode(batch.x).float()
         if phase == "discriminate":
-            return told_apart(*self.discriminator.both(z_BL, draws["prior"]))
+            return told_apart(*self.discriminator.both(z_BL, draws["prior"], self.amplitude(batch)))
         nats, right = read_rightly(self.adversary(z_BL), batch.y)
         return Losses(nats, {"adversary_nats": nats, "adversary_accuracy": right})
 
@@ -132,7 +132,7 @@ class Model(adversarial_autoencoder.Model, contract.Classifies):
         z_BL, logits_BK = (part.float() for part in self.encoder(batch.x))
         recon = self.reconstruction(self.decoder(z_BL, logits_BK.softmax(1)), batch.x)
         nats, right = read_rightly(logits_BK, batch.y)
-        styles = fooled(self.discriminator(z_BL, draws.get("prior")), config.adversarial_weight)
+        styles = fooled(self.discriminator(z_BL, draws.get("prior"), self.amplitude(batch)), config.adversarial_weight)
         total = recon.total + config.label_weight * nats + styles.total
         terms = {**recon.terms, "label_nats": nats, "label_accuracy": right, **styles.terms}
         if config.adversary:

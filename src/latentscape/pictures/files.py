@@ -64,7 +64,9 @@ def save_gif(
     if not images:
         raise ValueError("a film needs at least one frame")
     with atomic(path) as temporary:
-        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=ms, loop=0)
+        words = "\n".join(w for w in (title, caption, command) if w).encode()
+        options: dict[str, Any] = {"duration": ms, "loop": 0} | ({"comment": words} if words else {})
+        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], **options)
     _add_captions(path.parent, [path.name], title, caption, command)
     return path
 
@@ -91,7 +93,9 @@ def save_mp4(
     size = (pictures[0].shape[1], pictures[0].shape[0])
     with atomic(path) as temporary:
         settings = {"fps": fps, "quality": 8, "macro_block_size": 2, "ffmpeg_log_level": "error"}
-        encoder = imageio_ffmpeg.write_frames(temporary, size, output_params=["-f", "mp4"], **settings)
+        words = [f"title={title}", f"description={caption}", f"comment={command}"]
+        parameters = [word for text in words for word in ("-metadata", text)] + ["-f", "mp4"]
+        encoder = imageio_ffmpeg.write_frames(temporary, size, output_params=parameters, **settings)
         with closing(encoder):
             encoder.send(None)
             for picture in pictures:

@@ -155,13 +155,15 @@ def resume(
     data: Any = None,
     epochs: int | None = None,
     max_steps: int | None = None,
+    command: str = "",
     console: Console | None = None,
     watch: Watch | None = None,
     watch_every: int = 0,
 ) -> Run:
     """Go on with a run from its newest whole checkpoint; a finished one goes on only with more epochs or steps.
 
-    data: only for runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
+    command: what the user typed; joined to the command that made the run where it trains it longer. data: only for
+    runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
     watch, watch_every: as in `train`; step 0 is shown only to a run that starts again from the beginning.
     """
     console = console or Silent()
@@ -195,7 +197,8 @@ def resume(
     if config["run"].get("init_from") and folder.checkpoints().newest() is None:
         adopting.adopt(net, config["run"]["init_from"])
     hooks = Hooks(watch=watch, watch_every=watch_every)
-    return _run(folder, net, images, settings, console, hooks, more=more)
+    typed = command or f"latentscape resume {folder.path} --epochs {epochs or 0} --max-steps {max_steps or 0}"
+    return _run(folder, net, images, settings, console, hooks, more=typed if more else "")
 
 
 def source_of(data: Any) -> str:
@@ -219,8 +222,9 @@ def _run(
     console: Console,
     hooks: Hooks,
     *,
-    more: bool = False,
+    more: str = "",
 ) -> Run:
+    """more: the command that trains a run longer than it was to be; empty: none does."""
     with (
         folder.locked(),
         tracked(folder, settings, Stopped, lambda text: console.say(f"Warning: {text}")) as log,
@@ -262,7 +266,7 @@ def _loop(
     settings: TrainSettings,
     console: Console,
     hooks: Hooks,
-    more: bool,
+    more: str,
     log: Log,
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
@@ -312,6 +316,7 @@ def _loop(
         log({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
     if more:
         folder.rewrite_settings(settings.to_dict())
+        folder.add_command(more)
     with console.training(total, batch_size) as progress:
         loop.hooks.progress = progress
         done = loop.run()

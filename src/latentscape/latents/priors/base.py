@@ -126,8 +126,8 @@ class Whitened(Prior):
         """See `Prior`."""
         size, live = len(self.mean_L), self.whitening.live
         dead = torch.randn(n, size - live, generator=rng, dtype=torch.float64)
-        if not live:
-            return self.whitening.back(dead)
+        if not live or not n:
+            return self.whitening.back(torch.cat([dead.new_zeros(n, live), dead], 1))
         with torch.no_grad():
             return self.whitening.back(torch.cat([self.sample_live(n, rng).double(), dead], 1))
 
