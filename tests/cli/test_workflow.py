@@ -155,7 +155,7 @@ def test_evaluate_json_has_the_documented_names(run: Path) -> None:
     assert {"run", "model", "data", "split", "n", "metrics"} <= set(found)
     assert (found["model"], found["data"], found["split"]) == ("vae", "digits", "test")
     expected = {"mse", "psnr_db", "ssim", "bce", "kl_nats", "elbo_nats", "active_units", "knn_accuracy"}
-    expected |= {"energy_distance", "energy_distance_floor"}
+    expected |= {"energy_distance", "energy_distance_floor", "probe_accuracy"}
     assert set(found["metrics"]) == expected
     assert found["n"] == RunFolder(run).data()["split"]["test"] > 0
     assert json.loads((run / "metrics.json").read_text())["metrics"] == found["metrics"]

@@ -141,7 +141,8 @@ def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
         if not config["run"]["data"]:
             raise RunError(f"{folder.path} names no data on disk; say which to use with --data")
         return load_data(config["run"]["data"], settings)
-    settings = settings.replace(labels="", label_column="", labelled=0, limit=0)  # they belong to the run's own data
+    # What belongs to the run's own data alone.
+    settings = settings.replace(labels="", label_column="", labelled=0, limit=0, only_classes="")
     if len(shape) == 3:
         settings = settings.replace(size=f"{shape[1]}x{shape[2]}", mode={1: "grey", 3: "rgb"}.get(shape[0], "auto"))
     images = load_data(data, settings)
