@@ -349,7 +349,7 @@ def test_an_autoencoder_has_no_prior_of_its_own(tmp_path: Path) -> None:
     run = api.train("autoencoder", "digits", out=tmp_path / "run", finish=False, max_steps=2, **TINY)
     said = refusal("sample", run.path, "--prior", "own")
     assert said.startswith("an autoencoder has no prior to sample from")
-    assert "--prior full" in said
+    assert "--prior fits one to its training latents" in said
 
 
 def test_vectors_have_no_picture_to_reconstruct_into(tmp_path: Path) -> None:

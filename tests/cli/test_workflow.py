@@ -280,6 +280,7 @@ def test_vectors_are_trained_measured_and_sampled(tmp_path: Path) -> None:
         "elbo_nats",
         "active_units",
         "knn_accuracy",
+        "probe_accuracy",
         "energy_distance",
         "energy_distance_floor",
     }

@@ -112,7 +112,7 @@ def _tyro(kind: type, args: list[str], prog: str, doc: str) -> Any:
 
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
-        return " ".join(map(str, default))
+        return " ".join(map(str, default)) or "none"
     return {None: "unset", "": "unset"}.get(default, str(default)) if not isinstance(default, (list, dict)) else ""
 
 
