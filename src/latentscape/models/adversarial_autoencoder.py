@@ -47,7 +47,7 @@ class AdversarySettings(Settings):
         "hides scale and shift",
     )
     discriminator_octaves: int = setting(
-        4,
+        0,
         "the discriminator sees sines and cosines of each coordinate beside it, of so many octaves from the "
         "wavelength 2π down; without them it is slow to see edges and gaps",
         at_least=0,

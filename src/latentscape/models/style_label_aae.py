@@ -48,9 +48,6 @@ class StyleSettings(adversarial_autoencoder.PriorSettings):
         "of the style; uniform: U[-2.5, 2.5] in each dimension; ring, swiss-roll, boxes: in the plane; "
         "points: prior_file",
     )
-    discriminator_octaves: int = setting(
-        0, "as in adversarial-autoencoder; a Gaussian has no edges", at_least=0, at_most=8
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
