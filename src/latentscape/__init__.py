@@ -28,6 +28,11 @@ _HOME = {
     "move": "latentscape.tasks.arithmetic",
     "draw_map": "latentscape.tasks.mapping",
     "embed": "latentscape.tasks.embedding",
+    "denoise": "latentscape.tasks.denoising",
+    "detect": "latentscape.tasks.detecting",
+    "compare": "latentscape.tasks.comparing",
+    "push": "latentscape.tasks.hub",
+    "pull": "latentscape.tasks.hub",
     "import_weights": "latentscape.tasks.importing",
     "load_run": "latentscape.runs",
     "RunFolder": "latentscape.runs",
@@ -51,6 +56,11 @@ __all__ = [  # noqa: RUF022 (in reading order)
     "move",
     "draw_map",
     "embed",
+    "denoise",
+    "detect",
+    "compare",
+    "push",
+    "pull",
     "import_weights",
     "load_run",
     "ImageSet",
@@ -66,8 +76,12 @@ if TYPE_CHECKING:
     from latentscape.errors import LatentscapeError
     from latentscape.runs import RunFolder, load_run
     from latentscape.tasks.arithmetic import combine, move
+    from latentscape.tasks.comparing import compare
+    from latentscape.tasks.denoising import denoise
+    from latentscape.tasks.detecting import detect
     from latentscape.tasks.embedding import embed
     from latentscape.tasks.evaluating import evaluate
+    from latentscape.tasks.hub import pull, push
     from latentscape.tasks.importing import import_weights
     from latentscape.tasks.mapping import draw_map
     from latentscape.tasks.planes import grid
