@@ -1,7 +1,8 @@
-"""The last step for every source: split, limit, binarise, fingerprint."""
+"""The last step for every source: an attribute as the label, classes alone, split, limit, binarise, fingerprint."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 
@@ -23,6 +24,8 @@ BINARISE_SEED = 1
 def finish(raw: Raw, settings: DataSettings) -> ImageSet:
     """Make the `ImageSet` that `settings` ask for."""
     _check(raw, settings)
+    if settings.label_attribute:
+        _label_by(raw, settings.label_attribute)
     if settings.only_classes:
         _keep_classes(raw, settings.only_classes)
     digests = digests_of(raw.x) if raw.digests is None else raw.digests
@@ -81,6 +84,45 @@ def _check(raw: Raw, settings: DataSettings) -> None:
                 raise DataError(f"{flag} is for images, but {raw.name} holds vectors of {raw.x.shape[1]}; leave it out")
         if settings.binarise != "none":
             raise DataError(f"--binarise is for grey images, but {raw.name} holds vectors; leave it out")
+
+
+def _label_by(raw: Raw, asked: str) -> None:
+    """Make an attribute of two values the label: "yes" for the larger, "no" for the smaller, none where it is unknown.
+
+    A column of text with two values goes by the column's name (gender for gender=male), as in every other command.
+    """
+    names = raw.attribute_names
+    column = next((n for n in names if n == asked), "")
+    if not column:
+        columns = [n for n in names if n.startswith(f"{asked}=")]
+        if len(columns) != 1:
+            raise DataError(_no_attribute(raw, asked, columns))
+        column = columns[0]
+    assert raw.attributes is not None
+    values_N = raw.attributes[:, names.index(column)]
+    known_N = ~np.isnan(values_N)
+    found = np.unique(values_N[known_N])
+    if len(found) != 2:
+        raise DataError(
+            f"--label-attribute must be an attribute of two values, and {column} of {raw.name} has {len(found):,}"
+        )
+    raw.labels, raw.label_names = np.where(known_N, values_N == found[1], -1).astype(np.int64), ("no", "yes")
+    yes, no = int((raw.labels == 1).sum()), int((raw.labels == 0).sum())
+    unknown = f", {len(values_N) - yes - no:,} unknown" if yes + no < len(values_N) else ""
+    raw.findings.notes.append(f"the label is {column}: {yes:,} yes, {no:,} no{unknown}")
+
+
+def _no_attribute(raw: Raw, asked: str, columns: list[str]) -> str:
+    if columns:
+        return f"--label-attribute must be one of {', '.join(columns)}, got {asked!r}"
+    if not raw.attribute_names:
+        return f"--label-attribute makes an attribute the label, and {raw.name} has none; leave it out"
+    near = difflib.get_close_matches(asked, raw.attribute_names, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return (
+        f"--label-attribute must be an attribute of {raw.name}, got {asked!r}{hint}; its attributes are "
+        f"{', '.join(raw.attribute_names)}"
+    )
 
 
 def _keep_classes(raw: Raw, asked: str) -> None:

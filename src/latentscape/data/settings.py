@@ -23,6 +23,11 @@ class DataSettings(Settings):
     )
     labels: str = setting("", "CSV, TSV or Parquet table of labels, attributes or split per file name")
     label_column: str = setting("", "the table's column that holds the label; empty: label or class, if there is one")
+    label_attribute: str = setting(
+        "",
+        "an attribute of two values as the label, in place of any other: class yes where it is 1 (or its larger "
+        "value), no where it is 0",
+    )
     valid_fraction: float = setting(
         -1.0, "share held out for validation; -1: 0.1, or none for sets with a fixed test split", at_least=-1, below=1
     )
@@ -55,6 +60,11 @@ class DataSettings(Settings):
             raise ConfigError(f"--size must be 64 (square) or 48x64 (height x width), got {self.size!r}")
         if self.only_classes and not self.only_classes.replace(",", "").strip():
             raise ConfigError(f"--only-classes must name at least one class, got {self.only_classes!r}")
+        if self.label_attribute and self.label_column:
+            raise ConfigError(
+                f"--label-attribute and --label-column both say what the label is, got {self.label_attribute!r} and "
+                f"{self.label_column!r}; leave one out"
+            )
         for flag, value in (("valid", self.valid_fraction), ("test", self.test_fraction)):
             if -1 < value < 0:
                 raise ConfigError(f"--{flag}-fraction must be -1 (the default) or at least 0 and below 1, got {value}")
