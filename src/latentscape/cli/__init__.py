@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 
 from latentscape.cli import about, checking, comparing, directing, judging, making, sharing, training, walking
 from latentscape.cli.registry import KNOWN
 from latentscape.cli.terminal import Terminal, say
 from latentscape.errors import LatentscapeError, UserError
+from latentscape.training import launch
 
 THEMES = (about, training, making, walking, directing, checking, judging, comparing, sharing)
 """The files that hold commands, in the order of the help."""
 
 COMMANDS = {name: f for theme in THEMES for name, f in KNOWN.items() if f.__module__ == theme.__name__}
+
+TOGETHER = ("train", "resume")
+"""What several processes do together; of everything else, the first one does all."""
 
 __all__ = ["COMMANDS", "Terminal", "main"]
 
@@ -58,7 +64,11 @@ def main() -> None:
                 f"there is no command {args[0]!r}; "
                 + (f"did you mean {near[0]}?" if near else "`latentscape --help` lists them")
             )
-        command(args[1:])
+        place = launch.place()
+        if place.rank and args[0] not in TOGETHER:
+            return
+        with _heard(place):
+            command(args[1:])
     except LatentscapeError as error:
         _fail(str(error), error.exit_status, debug)
     except KeyboardInterrupt:
@@ -76,6 +86,25 @@ def main() -> None:
         words = {errno.ENOSPC: "no space is left on the disk; free some and go on: what was written before is whole"}
         text = words.get(getattr(error, "errno", None) or 0, f"{type(error).__name__}: {error}")
         _fail(f"{text} (--debug shows where)", 1, debug)
+
+
+@contextlib.contextmanager
+def _heard(place: launch.Place) -> Iterator[None]:
+    """Of several processes, only the first one is heard; what is wrong, it says, or an error does that is no one's."""
+    if not place.rank:
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        try:
+            yield
+        except LatentscapeError as error:
+            sys.exit(error.exit_status)
+        except KeyboardInterrupt:
+            sys.exit(1)
 
 
 def _fail(text: str, status: int, debug: bool) -> None:

@@ -10,6 +10,13 @@ from latentscape.cli.terminal import Terminal, done
 from latentscape.errors import UserError
 
 
+def _join() -> bool:
+    """Join the other processes that torchrun or srun started, if any; whether this one leads them."""
+    from latentscape.training import distributed
+
+    return distributed.join().leads
+
+
 @command
 def train(args: list[str]) -> None:
     """Train a model: `train MODEL --data DATA`; then evaluate it, draw its pictures and write its report."""
@@ -49,17 +56,19 @@ def train(args: list[str]) -> None:
     )
     if not options["data"]:
         raise UserError(f"`train {name}` needs --data: a name such as digits or mnist, or the path of images or arrays")
+    leads = _join()
     run = api().train(
         name,
         options["data"],
         out=options["out"] or None,
         init_from=options["init_from"] or None,
-        finish=not options["bare"],
+        finish=leads and not options["bare"],
         command=command_line(),
         console=Terminal(),
         **given(options, fields),
     )
-    done(run, options["json"])
+    if leads:
+        done(run, options["json"])
 
 
 @command
@@ -76,15 +85,17 @@ def resume(args: list[str]) -> None:
             "json": JSON,
         },
     )
+    leads = _join()
     run = api().resume(
         run_path,
-        finish=not options["bare"],
+        finish=leads and not options["bare"],
         epochs=options["epochs"] or None,
         max_steps=options["max_steps"] or None,
         command=command_line(),
         console=Terminal(),
     )
-    done(run, options["json"])
+    if leads:
+        done(run, options["json"])
 
 
 @command

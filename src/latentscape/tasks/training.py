@@ -27,7 +27,7 @@ from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import adopting, overrides
 from latentscape.tasks.tracking import Log, tracked
-from latentscape.training import execution, tracking
+from latentscape.training import distributed, execution, tracking
 from latentscape.training.loop import Hooks, Loop
 from latentscape.training.settings import TrainSettings
 
@@ -70,7 +70,10 @@ class Silent:
 
 @dataclass
 class Run:
-    """A finished (or stopped) run: its folder, its model on the CPU, the data it saw, and how it ended."""
+    """A finished (or stopped) run: its folder, its model on the CPU, the data it saw, and how it ended.
+
+    leads: whether this process is the one that evaluates and writes; of several that made the run, only one is.
+    """
 
     folder: RunFolder
     model: Model
@@ -80,6 +83,7 @@ class Run:
     steps: int = 0
     images: int = 0
     warnings: list[str] = field(default_factory=list)
+    leads: bool = True
 
     @property
     def path(self) -> Path:
@@ -109,16 +113,19 @@ def train(
     recipe: the name of the recipe that the settings are from, for the run's record. watch: shown a copy of the model
     at step 0, after every `watch_every` steps (0: each epoch) and at the end; see `training.loop.Hooks`.
     Raises `UserError` on bad settings or data (before anything is written) and `RunFailed` when the run fails.
+    Several processes that have joined (`training.distributed.join`) make one run together.
     """
-    console = console or Silent()
+    crew = distributed.crew()
+    console = (console or Silent()) if crew.leads else Silent()
     _check_watch(watch_every)
     given = overrides.sort(model, settings)
     config = overrides.model_settings(model, given.model)
     data_settings = DataSettings.from_dict(given.data)
-    images = load_data(data, data_settings, progress=not isinstance(console, Silent))
+    images = crew.first(lambda: load_data(data, data_settings, progress=not isinstance(console, Silent)))
     train_settings = overrides.train_settings(model, images.shape, config, given.train)
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     _check_fits(net, train_settings, images)
+    _check_shares(net, train_settings, images, crew)
     tracking.check(train_settings.log_to)
     if scale != 1 and isinstance(net, Trained):
         train_settings, config = _scaled(net, train_settings, images, scale), config.scaled(scale)
@@ -127,26 +134,31 @@ def train(
         for took in adopting.adopt(net, init_from):
             console.say(took.said)
     source = source_of(data)
-    folder = RunFolder.create(
-        out or free_name(Path("runs"), f"{model}-{images.name}"),
-        config={
-            "run": {
-                "model": model,
-                "data": source,
-                "shape": list(images.shape.dims),
-                "classes": images.classes,
-                "init_from": adopting.as_text(init_from) if init_from else "",
-                "recipe": recipe,
+
+    def create() -> str:
+        folder = RunFolder.create(
+            out or free_name(Path("runs"), f"{model}-{images.name}"),
+            config={
+                "run": {
+                    "model": model,
+                    "data": source,
+                    "shape": list(images.shape.dims),
+                    "classes": images.classes,
+                    "init_from": adopting.as_text(init_from) if init_from else "",
+                    "recipe": recipe,
+                },
+                "train": train_settings.to_dict(),
+                "model": config.to_dict(),
+                "data": data_settings.to_dict(),
             },
-            "train": train_settings.to_dict(),
-            "model": config.to_dict(),
-            "data": data_settings.to_dict(),
-        },
-        command=command or _python_call(model, source or "data", settings),
-        data=describe(images),
-        environment=environment(train_settings),
-    )
-    return _run(folder, net, images, train_settings, console, Hooks(watch=watch, watch_every=watch_every))
+            command=command or _python_call(model, source or "data", settings),
+            data=describe(images),
+            environment=environment(train_settings) | {"processes": crew.size},
+        )
+        return str(folder.path)
+
+    folder = RunFolder(crew.lead(create))
+    return _run(folder, net, images, train_settings, console, Hooks(watch=watch, watch_every=watch_every), crew)
 
 
 def resume(
@@ -164,9 +176,11 @@ def resume(
 
     command: what the user typed; joined to the command that made the run where it trains it longer. data: only for
     runs on arrays in memory, which the folder cannot name. The data must be the same (`RunError`).
-    watch, watch_every: as in `train`; step 0 is shown only to a run that starts again from the beginning.
+    watch, watch_every: as in `train`; step 0 is shown only to a run that starts again from the beginning. Several
+    processes go on together, as in `train`, and need not be as many as made the checkpoint.
     """
-    console = console or Silent()
+    crew = distributed.crew()
+    console = (console or Silent()) if crew.leads else Silent()
     _check_watch(watch_every)
     folder = RunFolder(path)
     config = folder.config()
@@ -177,7 +191,8 @@ def resume(
     source = data if data is not None else config["run"]["data"]
     if isinstance(source, str) and not source:
         raise RunError(f"{path} was trained on arrays in memory; resume it from Python with resume(path, data=…)")
-    images = load_data(source, DataSettings.from_dict(config["data"]), progress=not isinstance(console, Silent))
+    shown, data_settings = not isinstance(console, Silent), DataSettings.from_dict(config["data"])
+    images = crew.first(lambda: load_data(source, data_settings, progress=shown))
     was, now = folder.data().get("fingerprint"), images.fingerprint
     if was != now:
         raise RunError(
@@ -190,6 +205,7 @@ def resume(
     if more:
         settings = settings.replace(epochs=epochs or 0, max_steps=max_steps or 0)
     net = folder.build_model()
+    _check_shares(net, settings, images, crew)
     if more and isinstance(net, Fitted):
         raise ConfigError(
             f"{path} was fitted in closed form, without epochs or steps; leave --epochs and --max-steps out"
@@ -198,7 +214,7 @@ def resume(
         adopting.adopt(net, config["run"]["init_from"])
     hooks = Hooks(watch=watch, watch_every=watch_every)
     typed = command or f"latentscape resume {folder.path} --epochs {epochs or 0} --max-steps {max_steps or 0}"
-    return _run(folder, net, images, settings, console, hooks, more=typed if more else "")
+    return _run(folder, net, images, settings, console, hooks, crew, more=typed if more else "")
 
 
 def source_of(data: Any) -> str:
@@ -221,14 +237,27 @@ def _run(
     settings: TrainSettings,
     console: Console,
     hooks: Hooks,
+    crew: distributed.Alone,
     *,
     more: str = "",
 ) -> Run:
     """more: the command that trains a run longer than it was to be; empty: none does."""
-    with (
-        folder.locked(),
-        tracked(folder, settings, Stopped, lambda text: console.say(f"Warning: {text}")) as log,
-    ):
+    if not crew.leads:
+        crew.lead(lambda: None)  # it holds the folder
+        assert isinstance(net, Trained)
+        quiet = dataclasses.replace(hooks, watch=None)
+        run = _loop(folder, net, images, settings, console, quiet, more, lambda record: None, crew)
+        crew.leave()
+        return run
+    with contextlib.ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(folder.locked())
+
+        crew.lead(hold)
+        log = held.enter_context(
+            tracked(folder, settings, Stopped, lambda text: console.say(f"Warning: {text}")),
+        )
         for note in net.notes():
             console.say(note)
         if isinstance(net, Fitted):
@@ -238,8 +267,9 @@ def _run(
                     hooks.watch(run.model, 0)
         else:
             assert isinstance(net, Trained)
-            run = _loop(folder, net, images, settings, console, hooks, more, log)
+            run = _loop(folder, net, images, settings, console, hooks, more, log, crew)
         folder.save_model(run.model, run.steps)
+        crew.leave()
         return run
 
 
@@ -268,6 +298,7 @@ def _loop(
     hooks: Hooks,
     more: str,
     log: Log,
+    crew: distributed.Alone,
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
     newest = checkpoints.newest(console.say)
@@ -277,6 +308,8 @@ def _loop(
     batch_size = size if settings.full_batch else min(settings.batch_size, size)
     total = total_steps(net, settings, size, batch_size)
     execute = execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total)
+    anew = newest is None or newest[2].get("processes", 1) != crew.size
+    execute = crew.execution(execute, net, settings, anew=anew)
     torch.set_num_threads(execute.threads)
     net = execute.place(net)
     source = _gather(images, "train", net, execute)
@@ -303,6 +336,7 @@ def _loop(
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
         probe=next(in_order(held or source, PROBE, PROBE)),
         hooks=dataclasses.replace(hooks, log=told),
+        crew=crew,
     )
     if newest:
         loop.restore(newest[1], newest[2])
@@ -314,7 +348,7 @@ def _loop(
         console.say(over if loop.progress.finished else going)
     elif folder.log():
         log({"kind": "resumed", "step": 0})  # killed before its first checkpoint: it starts again
-    if more:
+    if more and crew.leads:
         folder.rewrite_settings(settings.to_dict())
         folder.add_command(more)
     with console.training(total, batch_size) as progress:
@@ -327,9 +361,8 @@ def _loop(
         )
     model = loop.result().to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     log({"kind": "done", "step": done.step, "images": done.images, "seconds": done.seconds, "reason": done.finished})
-    return Run(
-        folder, model.requires_grad_(False), images, done.finished, done.seconds, done.step, done.images, warnings
-    )
+    model.requires_grad_(False)
+    return Run(folder, model, images, done.finished, done.seconds, done.step, done.images, warnings, leads=crew.leads)
 
 
 def _check_more(folder: RunFolder, settings: TrainSettings, done: dict[str, Any]) -> None:
@@ -396,6 +429,33 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
     alone = (size if s.full_batch else min(s.batch_size, size)) == 1
     if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
         raise ConfigError("BatchNorm needs at least two examples per step; give --batch-size 2 or more, or --norm none")
+
+
+def _check_shares(net: Model, s: TrainSettings, images: ImageSet, crew: distributed.Alone) -> None:
+    """Several processes each take an equal share of every batch (`ConfigError`)."""
+    if crew.size == 1:
+        return
+    if isinstance(net, Fitted):
+        raise ConfigError("this model is fitted in closed form, by one process; start it without torchrun")
+    assert isinstance(net, Trained)
+    size = images.sizes()["train"]
+    batches = {"training images": size if s.full_batch else min(s.batch_size, size)}
+    if any(p.labelled for p in net.phases) and images.labels is not None:
+        known = int((images.labels[images.indices("train")] >= 0).sum())
+        batches["labelled training images"] = known if s.full_batch else min(s.batch_size, known)
+    for what, batch in batches.items():
+        if batch % crew.size:
+            if s.full_batch:
+                raise ConfigError(
+                    f"--full-batch makes one batch of {batch:,} {what}, which cannot be dealt evenly to {crew.size} "
+                    "processes; leave it out"
+                )
+            near = " or ".join(
+                f"{n:,}" for n in (batch // crew.size * crew.size, -(-batch // crew.size) * crew.size) if n
+            )
+            raise ConfigError(
+                f"a batch of {batch:,} {what} cannot be dealt evenly to {crew.size} processes; give --batch-size {near}"
+            )
 
 
 def environment(settings: TrainSettings) -> dict[str, Any]:

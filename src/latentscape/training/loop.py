@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from latentscape.contract import Batch, Draws, Losses, Model, Phase, Trained
 from latentscape.errors import Diverged, OutOfMemory, RunError
-from latentscape.training import optim, watch
+from latentscape.training import distributed, optim, watch
 from latentscape.training.checkpoint import (
     CheckpointFolder,
     load_state,
@@ -127,6 +128,7 @@ class Loop:
     labelled: what phases that ask for labelled examples take, a fresh batch each turn; without it they see the step's.
     held_out: starts one pass over held-out batches; without it there is no early stopping, plateau or best checkpoint.
     probe: a batch that the failure detectors look at after each epoch.
+    crew: the processes that make the run together; the batches are the same in each of them.
     """
 
     def __init__(
@@ -141,10 +143,11 @@ class Loop:
         held_out: Callable[[], Iterable[Examples]] | None = None,
         probe: Examples | None = None,
         hooks: Hooks | None = None,
+        crew: distributed.Alone | None = None,
     ) -> None:
         self.model, self.batches, self.settings, self.execution = model, batches, settings, execution
         self.checkpoints, self.labelled, self.held_out, self.probe = checkpoints, labelled, held_out, probe
-        self.hooks = hooks or Hooks()
+        self.hooks, self.crew = hooks or Hooks(), crew or distributed.Alone()
         self.progress = Progress()
         self.device = torch.device(execution.device)
         self.rng = torch.Generator(self.device).manual_seed(settings.seed)
@@ -157,10 +160,12 @@ class Loop:
         }
         self.ema = Ema(model, settings.ema_halflife_images) if settings.ema_halflife_images else None
         self.detectors = watch.detectors()
+        self.crew.join_nets(model)
         self._call = execution.caller(model)
         self._meter, self._playing, self._stop, self._since = _Meter(), None, "", time.monotonic()
         self._logged_images = 0
         self._watched = -1
+        self._told_unlike = False
 
     def _epochs(self) -> int:
         """Epochs the schedule spans: those asked for, or as many as the asked steps begin."""
@@ -192,19 +197,20 @@ class Loop:
         return _as_batch(source.next(), step)
 
     def _shared(self, batch: Batch) -> Draws:
-        if self.model.has_shared:
-            self._let_move(None)
-        return self.model.run_shared(batch, self.rng)
+        if not self.model.has_shared:
+            return {}
+        self._let_move(None)
+        return self.model.shared(*self.crew.deal(self.model, "shared", batch, self.rng))
 
     def _turn(self, phase: Phase, batch: Batch, shared: Draws) -> None:
         self._let_move(phase)
-        draws = self.model.draw(phase.name, batch, self.rng) | shared
+        share, draws = self.crew.deal(self.model, phase.name, batch, self.rng)
         with self.execution.autocast(phase):
-            losses = self._call(phase, batch, draws)
+            losses = self._call(phase, share, draws | shared)
         optimiser = self.optimisers[phase.name]
-        self._check(phase, batch, losses)
         optimiser.zero_grad(set_to_none=True)
         losses.total.backward()
+        self._check(phase, batch, self.crew.average(phase, losses.total, bool(self._stop)))
         if self.settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_(phase.parameters(), self.settings.gradient_clip)
         optimiser.step()
@@ -222,18 +228,18 @@ class Loop:
         for p in self.model.parameters():
             p.requires_grad_(moving is None or id(p) in moving)
 
-    def _check(self, phase: Phase, batch: Batch, losses: Losses) -> None:
+    def _check(self, phase: Phase, batch: Batch, total: Tensor) -> None:
         """Stop before the step if the loss is not finite. Reading it costs nothing on a CPU.
 
         On an accelerator reading it would stall the device at every step: there the losses are read with the log
         (`_write_log`), and fused optimisers are told to skip the step by the device itself.
         """
         if self.device.type == "cpu":
-            if not math.isfinite(losses.total.item()):
+            if not math.isfinite(total.item()):
                 self._diverged(phase.name, batch)
             return
         optimiser = self.optimisers[phase.name]
-        bad = (~torch.isfinite(losses.total.detach())).float()
+        bad = (~torch.isfinite(total.detach())).float()
         before = getattr(optimiser, "found_inf", None)
         optimiser.found_inf = bad if before is None else torch.maximum(bad, before)  # type: ignore[attr-defined]
         if not optimiser.defaults.get("fused") and bool(bad):
@@ -244,7 +250,8 @@ class Loop:
         if batch is not None:
             path = self.checkpoints.path.parent / "failed-batch.safetensors"
             kept = {k: v for k, v in (("x", batch.x), ("y", batch.y)) if v is not None}
-            save_state(path, kept, {"step": self.progress.step, "phase": phase})
+            if self.crew.leads:
+                save_state(path, kept, {"step": self.progress.step, "phase": phase})
             where = f" (the batch is in {path.name})"
         last = self.checkpoints.all()
         good = f"the last good checkpoint is {last[-1].name}" if last else "there is no checkpoint yet"
@@ -259,8 +266,10 @@ class Loop:
         """Train until the settings say stop; returns the counters, with `finished` saying why it ended."""
         self._since = time.monotonic()
         self.model.train()
+        self.crew.align(self.model)
         try:
             with self._signals():
+                self._compare()
                 if not self.progress.step:
                     self._watch()
                 while not self._ended():
@@ -271,15 +280,13 @@ class Loop:
                     self._watch()
                 self.save()
         except torch.OutOfMemoryError as error:
-            raise OutOfMemory(
-                f"a batch of {self.settings.batch_size} does not fit into the memory of "
-                f"{self.device}; take a smaller --batch-size"
-            ) from error
+            message = f"a batch of {self.settings.batch_size} does not fit into the memory of {self.device}; "
+            raise self.crew.trouble(OutOfMemory(message + "take a smaller --batch-size")) from error
         return self.progress
 
     def _ended(self) -> bool:
         s, p = self.settings, self.progress
-        if p.finished or self._stop:
+        if p.finished or self.crew.stopping(bool(self._stop)):
             return True
         if s.max_steps and p.step >= s.max_steps:
             p.finished = f"reached {s.max_steps:,} steps"
@@ -317,9 +324,11 @@ class Loop:
                 self._say(detector.hear(loss))
             if loss < self.progress.best_loss:
                 self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
-                if self.settings.early_stopping:  # only then are they what the run gives
+                if self.settings.early_stopping and self.crew.leads:  # only then are they what the run gives
                     told = {"epoch": self.progress.epoch, "loss": loss}
                     save_state(self.best_path, self.evaluated.state_dict(), told)
+        self._compare()
+        self.progress.finished = self.crew.lead(lambda: self.progress.finished)
 
     @torch.no_grad()
     def _watch(self) -> None:
@@ -330,27 +339,48 @@ class Loop:
         self.hooks.watch(copy.deepcopy(self.evaluated).eval(), self.progress.step)
         self._since += time.monotonic() - start
 
-    @torch.no_grad()
     def _evaluate_held_out(self) -> float | None:
         """Mean losses over held-out examples with the same draws each time; returns the first phase's total."""
         if self.held_out is None:
             return None
+        held_out = self.held_out
+        terms, p = self.crew.lead(lambda: self._held_out_terms(held_out())), self.progress
+        self.hooks.log({"kind": "held_out", "step": p.step, "epoch": p.epoch, "images": p.images, "terms": terms})
+        return terms[f"{self.model.judged_by}/total"] if self.model.judged_by else None
+
+    @torch.no_grad()
+    def _held_out_terms(self, held_out: Iterable[Examples]) -> dict[str, float]:
         model, meter = self.evaluated.eval(), _Meter()
         rng = torch.Generator(self.device).manual_seed(self.settings.seed)
-        for batch in map(_as_batch, self.held_out()):
+        for batch in map(_as_batch, held_out):
             shared = model.run_shared(batch, rng)
             for phase in model.phases:
                 draws = model.draw(phase.name, batch, rng) | shared
                 with torch.set_grad_enabled(phase.double_backward):  # such a loss is a derivative itself
                     meter.add(phase.name, model(phase.name, batch, draws), len(batch.x))
         self.model.train()
-        terms = meter.means()
-        p = self.progress
-        self.hooks.log({"kind": "held_out", "step": p.step, "epoch": p.epoch, "images": p.images, "terms": terms})
-        return terms[f"{self.model.judged_by}/total"] if self.model.judged_by else None
+        return meter.means()
+
+    def _compare(self) -> None:
+        """Say, once, if several processes make another run than one would; looked at before training and each epoch."""
+        if self.crew.size == 1 or self._told_unlike:
+            return
+        sources = {p.name: self.labelled if p.labelled and self.labelled else self.batches for p in self.model.phases}
+        batches = {name: partial(self._peek, source) for name, source in {**sources, "shared": self.batches}.items()}
+        text = distributed.in_words(self.crew.unlike_one(self.model, batches, self.rng), self.crew.size)
+        if text:
+            self._told_unlike = True
+            self.hooks.log({"kind": "warning", "step": self.progress.step, "detector": "processes", "text": text})
+
+    def _peek(self, source: Batches) -> Batch:
+        """The batch that comes next, left where it is."""
+        state = source.state()
+        batch = self._next_batch(source)
+        source.restore(state)
+        return batch
 
     def _look(self, *, last: bool) -> None:
-        if self.probe is None:
+        if self.probe is None or not self.crew.leads:
             return
         model = self.evaluated.eval()
         for detector in self.detectors:
@@ -376,7 +406,7 @@ class Loop:
 
     def _write_log(self) -> None:
         p = self.progress
-        terms = self._meter.means()
+        terms = self.crew.mean(self._meter.means())
         for name, value in terms.items():
             if not math.isfinite(value):
                 self._diverged(name.split("/")[0], None)
@@ -417,6 +447,8 @@ class Loop:
         self._write_log()
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             self._diverged("that moved last", None)  # a gradient was not finite: such weights never become a checkpoint
+        if not self.crew.leads:
+            return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema:
             tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
@@ -433,6 +465,7 @@ class Loop:
                 "schedules": {n: s.state_dict() for n, s in self.schedules.items() if s},
                 "watch": {w.name: w.state() for w in self.detectors},
                 "execution": self.execution.to_dict(),
+                "processes": self.crew.size,
             },
         )
 
@@ -464,20 +497,26 @@ class Loop:
 
     def result(self) -> Trained:
         """The trained model: the best epoch's weights with early stopping, else the last (or averaged) ones."""
+        self.crew.part_nets(self.model)
         if self.settings.early_stopping and self.best_path.exists():
             self.evaluated.load_state_dict(load_state(self.best_path)[0])
+        self.crew.align(self.evaluated)
         return self.evaluated.eval()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second one is not held back."""
+        """SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second one is not held back.
+
+        Of several processes, where torchrun hands on what the terminal has sent to all: there it is.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number: int, frame: Any) -> None:
             self._stop = signal.Signals(number).name
-            signal.signal(number, before[signal.Signals(number)])
+            if self.crew.size == 1:
+                signal.signal(number, before[signal.Signals(number)])
 
         before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         for s in before:
