@@ -18,7 +18,8 @@ def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("LATENTSCAPE_CACHE", str(root))
     for name in ("LATENTSCAPE_DATA", "LATENTSCAPE_MIRROR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("latentscape.data.fetching.ADDRESSES", {"mnist": (), "fashion-mnist": (), "kmnist": ()})
+    nowhere = dict.fromkeys(("mnist", "fashion-mnist", "kmnist", "celeba"), ())
+    monkeypatch.setattr("latentscape.data.fetching.ADDRESSES", nowhere)
     return root
 
 

@@ -69,7 +69,7 @@ def test_other_choices_see_the_new_classes():
 
 def test_what_it_cannot_be_is_refused():
     with pytest.raises(
-        DataError, match=r"got 'smiling' \(did you mean Smiling\?\); its attributes are Smiling, gender"
+        DataError, match=r"got 'smiling' \(did you mean Smiling\?\); there are Smiling, gender=male, side, hair"
     ):
         labelled("smiling")
     with pytest.raises(DataError, match="must be an attribute of two values, and age of people has 60"):

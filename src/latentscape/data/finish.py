@@ -117,11 +117,14 @@ def _no_attribute(raw: Raw, asked: str, columns: list[str]) -> str:
         return f"--label-attribute must be one of {', '.join(columns)}, got {asked!r}"
     if not raw.attribute_names:
         return f"--label-attribute makes an attribute the label, and {raw.name} has none; leave it out"
-    near = difflib.get_close_matches(asked, raw.attribute_names, 1)
+    assert raw.attributes is not None
+    columns = zip(raw.attribute_names, raw.attributes.T, strict=True)
+    two = [name for name, values_N in columns if len(np.unique(values_N[~np.isnan(values_N)])) == 2]
+    near = difflib.get_close_matches(asked, two, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return (
-        f"--label-attribute must be an attribute of {raw.name}, got {asked!r}{hint}; its attributes are "
-        f"{', '.join(raw.attribute_names)}"
+        f"--label-attribute must be an attribute of {raw.name} that has two values, got {asked!r}{hint}; there are "
+        f"{', '.join(two) or 'none'}"
     )
 
 

@@ -52,7 +52,7 @@ def load_data(
 def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> ImageSet:
     if name := named(data):
         settings = _without_table(settings, name)
-        return finish(load_named(name), settings)
+        return finish(load_named(name, settings, progress=progress), settings)
     path = Path(data).expanduser()
     try:
         there = bool(str(data).strip()) and path.exists()
@@ -69,8 +69,12 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
     return finish(_load_file(kind, path, settings, progress), settings)
 
 
-def load_named(name: str) -> Raw:
-    """One of `NAMES`."""
+def load_named(name: str, settings: DataSettings, *, progress: bool = False) -> Raw:
+    """One of `NAMES`; the settings are for those that are decoded into the packed cache."""
+    if name == "celeba":
+        from latentscape.data.sources.celeba import load_by_name
+
+        return load_by_name(settings, progress=progress)
     if name == "digits":
         from latentscape.data.sources.digits import load_digits as load
     elif name == "shapes":
@@ -89,6 +93,12 @@ def load_named(name: str) -> Raw:
 def _load_file(kind: str, path: Path, settings: DataSettings, progress: bool) -> Raw:
     from latentscape.data.sources import arrays, folder, idx
 
+    if kind == "celeba":
+        from latentscape.data.sources import celeba
+
+        layout = celeba.find_celeba(path)
+        assert layout is not None
+        return celeba.load_celeba(layout, settings, progress=progress)
     if kind == "picture":
         return folder.load_picture(path, settings)
     if kind in ("parquet", "parquet-folder"):

@@ -10,6 +10,7 @@ NAMES: dict[str, str] = {
     "fashion-mnist": "70,000 pictures of clothing, 28×28 in grey, 10 classes; fetched once (30 MB)",
     "kmnist": "70,000 handwritten Japanese characters, 28×28 in grey, 10 classes; fetched once (20 MB)",
     "stacked-mnist": "70,000 stacks of three MNIST digits as red, green and blue, 1,000 classes; made from mnist",
+    "celeba": "202,599 photographs of faces, 218×178 in colour, 40 attributes; `data fetch celeba` gets it (1.4 GB)",
 }
 """Built-in name → one line on what it is."""
 

@@ -8,16 +8,19 @@ from typing import Literal
 from latentscape.data.picture import is_picture
 from latentscape.errors import DataError
 
-Kind = Literal["idx-folder", "idx-file", "folder", "npy", "npz", "parquet", "parquet-folder", "picture"]
+Kind = Literal["idx-folder", "idx-file", "celeba", "folder", "npy", "npz", "parquet", "parquet-folder", "picture"]
 
 ACCEPTED = "a folder of pictures, a picture, IDX files, .npy, .npz or Parquet"
 
 
 def recognise(path: Path) -> Kind:
     """The kind of data at an existing path. Raises `DataError` saying what was found and what is accepted."""
+    from latentscape.data.sources.celeba import find_celeba
     from latentscape.data.sources.idx import find_idx, read_header
 
     if path.is_dir():
+        if find_celeba(path):
+            return "celeba"
         if find_idx(path):
             return "idx-folder"
         return "parquet-folder" if _only_tables(path) else "folder"
