@@ -118,8 +118,8 @@ def _no_attribute(raw: Raw, asked: str, columns: list[str]) -> str:
     if not raw.attribute_names:
         return f"--label-attribute makes an attribute the label, and {raw.name} has none; leave it out"
     assert raw.attributes is not None
-    columns = zip(raw.attribute_names, raw.attributes.T, strict=True)
-    two = [name for name, values_N in columns if len(np.unique(values_N[~np.isnan(values_N)])) == 2]
+    known = zip(raw.attribute_names, raw.attributes.T, strict=True)
+    two = [name for name, values_N in known if len(np.unique(values_N[~np.isnan(values_N)])) == 2]
     near = difflib.get_close_matches(asked, two, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return (
