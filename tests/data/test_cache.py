@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from making import picture, write_pictures
 
-from latentscape.data import DataSettings, load_data, scan
+from latentscape.data import DataSettings, decoding, load_data
 from latentscape.data import cache as cache_module
 from latentscape.errors import DataError, DiskFull
 
@@ -24,7 +24,7 @@ def no_decoding(monkeypatch):
     def forbid(*args, **kwargs):
         raise AssertionError("a picture was decoded")
 
-    return lambda: monkeypatch.setattr(scan, "decode", forbid)
+    return lambda: monkeypatch.setattr(decoding, "decode", forbid)
 
 
 def packed(root: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from making import picture
 from PIL import Image
 
 from latentscape.data import DataSettings
-from latentscape.data.picture import UnreadableError, decode, fit_picture, is_picture
+from latentscape.data.picture import UnreadableError, decode, fitted, is_picture
 
 AS_FOUND = DataSettings()
 
@@ -135,18 +135,18 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     ("fit", "target"), [(f, t) for f in ("crop", "pad", "stretch") for t in ((8, 8), (6, 20), (40, 12))]
 )
 def test_any_target_shape_is_met(fit, target):
-    assert fit_picture(picture(5, 17, 23), target, fit).size == target[::-1]
+    assert fitted(picture(5, 17, 23), target, fit).shape == (3, *target)
 
 
 def test_crop_keeps_the_middle():
     wide = np.zeros((10, 30), np.uint8)
     wide[:, 10:20] = 200
-    cropped = np.asarray(fit_picture(Image.fromarray(wide), (10, 10), "crop"))
+    cropped = fitted(Image.fromarray(wide), (10, 10), "crop")
     assert (cropped == 200).all()
 
 
 def test_pad_keeps_everything_on_black():
-    padded = np.asarray(fit_picture(Image.new("L", (30, 10), 200), (30, 30), "pad"))
+    padded = fitted(Image.new("L", (30, 10), 200), (30, 30), "pad")[0]
     assert (padded[10:20] == 200).all()
     assert not padded[:10].any()
     assert not padded[20:].any()
@@ -155,14 +155,14 @@ def test_pad_keeps_everything_on_black():
 def test_stretch_uses_the_whole_picture():
     halves = np.zeros((10, 40), np.uint8)
     halves[:, 20:] = 255
-    stretched = np.asarray(fit_picture(Image.fromarray(halves), (10, 10), "stretch"))
+    stretched = fitted(Image.fromarray(halves), (10, 10), "stretch")[0]
     assert stretched[:, :4].max() < 30
     assert stretched[:, 6:].min() > 225
 
 
 def test_shrinking_is_antialiased():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
-    small = np.asarray(fit_picture(Image.fromarray(stripes), (8, 8), "crop"))
+    small = fitted(Image.fromarray(stripes), (8, 8), "crop")
     assert np.abs(small.astype(int) - 127).max() <= 2
 
 

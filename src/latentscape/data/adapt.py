@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentscape.data.picture import fit_picture
+from latentscape.data.picture import fitted
 from latentscape.data.settings import DataSettings
 from latentscape.errors import DataError
 
@@ -146,11 +146,10 @@ def _resized(x_NCHW: Tensor, settings: DataSettings) -> Tensor:
     resized = np.empty((n, channels, *target), np.uint8)
     for old_CHW, new_CHW in zip(x_NCHW.numpy(), resized, strict=True):
         if channels == 3:
-            image = Image.fromarray(np.ascontiguousarray(old_CHW.transpose(1, 2, 0)))
-            new_CHW[:] = np.asarray(fit_picture(image, target, settings.fit)).transpose(2, 0, 1)
+            new_CHW[:] = fitted(Image.fromarray(np.ascontiguousarray(old_CHW.transpose(1, 2, 0))), target, settings.fit)
             continue
         for old_HW, new_HW in zip(old_CHW, new_CHW, strict=True):
-            new_HW[:] = np.asarray(fit_picture(Image.fromarray(old_HW), target, settings.fit))
+            new_HW[:] = fitted(Image.fromarray(old_HW), target, settings.fit)[0]
     return torch.from_numpy(resized)
 
 

@@ -26,7 +26,7 @@ from latentscape.data.imageset import Findings
 from latentscape.data.raw import Raw
 from latentscape.errors import DataError, DiskFull
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raise it when the same files would be packed differently."""
 
 _ARRAYS = ("digests", "labels", "attributes", "split")

@@ -7,9 +7,10 @@ multi-page files give their first frame; CMYK, palette, 1-bit and the rest becom
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from PIL import (
@@ -25,6 +26,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from latentscape.data.digest import digest
+from latentscape.data.resample import resample
 from latentscape.data.settings import DataSettings
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
@@ -58,7 +61,11 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before they are decoded; Pillow's own limit."""
 
-_ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+REDUCING_GAP = 3.0
+"""Averaging over blocks leaves at least so many times the target for the filter: 55 dB from filtering at once."""
+
+_TURNED = range(2, 9)  # EXIF orientations
+_ON_THE_SIDE = range(5, 9)  # those that swap height and width
 _ORIENTATION = 0x0112
 
 
@@ -76,11 +83,12 @@ class OtherSizeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: uint8 C×H×W (C is 1 if it holds no colour), and its mode and size as stored."""
+    """A decoded picture: uint8 C×H×W (C is 1 if it holds no colour), mode and size as stored, digest of the pixels."""
 
     pixels: np.ndarray
     mode: str
     size: tuple[int, int]
+    digest: bytes
 
 
 def is_picture(head: bytes) -> bool:
@@ -90,14 +98,16 @@ def is_picture(head: bytes) -> bool:
     return head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or pnm
 
 
-def decode(source: Path | bytes, settings: DataSettings, expected: tuple[int, int] | None = None) -> Picture:
+def decode(source: Path | str | bytes, settings: DataSettings, expected: tuple[int, int] | None = None) -> Picture:
     """Read one file, or a file's bytes. `expected`, used without a target size, is the (height, width) it must have.
 
     Raises `UnreadableError` for anything wrong with the file and `OtherSizeError` if it is not as expected.
     """
     try:
         with _stream(source) as f, Image.open(f, formats=FORMATS) as image:
-            mode, size = image.mode, _oriented_size(image)
+            mode, turned = image.mode, _orientation(image)
+            width, height = image.size
+            size = (width, height) if turned in _ON_THE_SIDE else (height, width)
             if size[0] * size[1] > MAX_PIXELS:
                 raise UnreadableError(
                     f"{size[1]:,}×{size[0]:,} pixels are more than the {MAX_PIXELS:,} that are decoded"
@@ -106,29 +116,28 @@ def decode(source: Path | bytes, settings: DataSettings, expected: tuple[int, in
                 raise OtherSizeError(mode, size)
             _shrink_while_decoding(image, size, settings)
             image.load()
-            plain = to_plain(ImageOps.exif_transpose(image))
-        if settings.mode == "grey":
-            plain = plain.convert("L")
-        if settings.target is not None:
-            plain = fit_picture(plain, settings.target, settings.fit)
-        return Picture(_pixels(plain), mode, size)
+            plain = to_plain(ImageOps.exif_transpose(image) if turned in _TURNED else image)
+            if settings.mode == "grey":
+                plain = plain.convert("L")
+            target = settings.target or (plain.size[1], plain.size[0])
+            pixels = _one_if_equal(fitted(plain, target, settings.fit))
+        return Picture(pixels, mode, size, digest(pixels.data))
     except (UnreadableError, OtherSizeError):
         raise
     except Exception as error:  # decoders raise anything, down to struct.error and IndexError
         raise UnreadableError(_reason(error)) from None
 
 
-def _stream(source: Path | bytes) -> IO[bytes]:
+def _stream(source: Path | str | bytes) -> IO[bytes]:
     return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
 
 
-def _oriented_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1…8; 1 is upright."""
     try:
-        rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+        return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF says nothing about the pixels
-        rotated = False
-    return (width, height) if rotated else (height, width)
+        return 1
 
 
 def _shrink_while_decoding(image: Image.Image, size: tuple[int, int], settings: DataSettings) -> None:
@@ -176,37 +185,53 @@ def _from_float(values_HW: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(values_HW * scale).astype(np.uint8))
 
 
-def fit_picture(image: Image.Image, target: tuple[int, int], fit: str) -> Image.Image:
-    """Bring an "L" or "RGB" picture to (height, width), antialiased (Lanczos).
+def fitted(image: Image.Image, target: tuple[int, int], fit: str) -> np.ndarray:
+    """An "L" or "RGB" picture as uint8 C×height×width of the target (height, width), antialiased (Lanczos).
 
     crop: the largest centred part of the target's aspect. pad: the whole picture on black. stretch: as it comes.
     """
-    height, width = target
-    if image.size == (width, height):
-        return image
-    resize: dict[str, Any] = {"resample": Image.Resampling.LANCZOS, "reducing_gap": 3.0}
+    width, height = image.size
+    if (height, width) == target:
+        return np.ascontiguousarray(_array(image).transpose(2, 0, 1))
+    ratios = target[1] / width, target[0] / height
     if fit == "stretch":
-        return image.resize((width, height), **resize)
-    ratios = width / image.size[0], height / image.size[1]
+        return _resized(image, (0, 0, width, height), target)
     if fit == "crop":
-        part = width / max(ratios), height / max(ratios)
-        left, top = (image.size[0] - part[0]) / 2, (image.size[1] - part[1]) / 2
-        box = max(left, 0), max(top, 0), min(left + part[0], image.size[0]), min(top + part[1], image.size[1])
-        return image.resize((width, height), box=box, **resize)
-    inner = tuple(max(1, round(side * min(ratios))) for side in image.size)
-    padded = Image.new(image.mode, (width, height))
-    padded.paste(image.resize((inner[0], inner[1]), **resize), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        part = target[1] / max(ratios), target[0] / max(ratios)
+        left, top = (width - part[0]) / 2, (height - part[1]) / 2
+        box = max(left, 0), max(top, 0), min(left + part[0], width), min(top + part[1], height)
+        return _resized(image, box, target)
+    inside = max(1, round(height * min(ratios))), max(1, round(width * min(ratios)))
+    inner = _resized(image, (0, 0, width, height), inside)
+    top, left = (target[0] - inner.shape[1]) // 2, (target[1] - inner.shape[2]) // 2
+    padded = np.zeros((len(inner), *target), np.uint8)
+    padded[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
     return padded
 
 
-def _pixels(plain: Image.Image) -> np.ndarray:
-    """C×H×W, one channel if all three are equal."""
-    pixels = np.asarray(plain)
-    if pixels.ndim == 2:
-        return pixels[None].copy()
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
-        return pixels[None, ..., 0].copy()
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+def _resized(image: Image.Image, box: tuple[float, float, float, float], target: tuple[int, int]) -> np.ndarray:
+    """A part of the picture; one more than six times too large is first averaged over blocks of whole pixels."""
+    left, top, right, bottom = box
+    across = int((right - left) / target[1] / REDUCING_GAP) or 1
+    down = int((bottom - top) / target[0] / REDUCING_GAP) or 1
+    if (across, down) != (1, 1):
+        x, y = int(left), int(top)
+        image = image.reduce((across, down), (x, y, math.ceil(right), math.ceil(bottom)))
+        box = (left - x) / across, (top - y) / down, (right - x) / across, (bottom - y) / down
+    return resample(_array(image), box, target)
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    """H×W×C."""
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _one_if_equal(pixels_CHW: np.ndarray) -> np.ndarray:
+    """One channel if all three are equal."""
+    if len(pixels_CHW) == 1 or not all(np.array_equal(pixels_CHW[0], other) for other in pixels_CHW[1:]):
+        return pixels_CHW
+    return pixels_CHW[:1].copy()
 
 
 def _reason(error: Exception) -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from latentscape.data.decoding import decode_in_order
+from latentscape.data.digest import DIGEST_BYTES
 from latentscape.data.duplicates import exact_groups, near_pairs
 from latentscape.data.imageset import Findings
-from latentscape.data.picture import OtherSizeError, Picture, UnreadableError, decode
+from latentscape.data.picture import OtherSizeError, UnreadableError
 from latentscape.data.raw import Raw
 from latentscape.data.settings import DataSettings
-from latentscape.data.split import DIGEST_BYTES, digest
 from latentscape.errors import DataError
 
 
@@ -55,7 +54,7 @@ def decode_all(
     where: str,
     progress: bool,
 ) -> Scan:
-    """Decode `source(i)` for every file in parallel and `append` the pixels (C×H×W) in the files' order.
+    """Decode `source(i)` for every file, several at a time, and `append` the pixels (C×H×W) in the files' order.
 
     Files that cannot be read are listed in the findings. Raises `DataError` if none can, or if sizes differ and
     the settings give no target size; `where` names the place in its sentence.
@@ -63,15 +62,9 @@ def decode_all(
     scan = Scan(Findings(found=len(files)))
     expected: tuple[int, int] | None = None
 
-    def work(i: int) -> Picture | UnreadableError | OtherSizeError:
-        try:
-            return decode(source(i), settings, expected)
-        except (UnreadableError, OtherSizeError) as reason:
-            return reason
-
-    workers = _processors()
-    with quiet_decoding(), ThreadPoolExecutor(workers) as pool, _bar(len(files), progress) as advance:
-        for i, result in enumerate(_ordered(pool, work, len(files), 4 * workers)):
+    results = decode_in_order(source, len(files), settings, lambda: expected)
+    with quiet_decoding(), contextlib.closing(results), _bar(len(files), progress) as advance:
+        for i, result in enumerate(results):
             advance()
             if isinstance(result, UnreadableError):
                 scan.findings.unreadable.append((files[i], str(result)))
@@ -83,14 +76,9 @@ def decode_all(
                 continue
             append(result.pixels)
             scan.kept.append(i)
-            scan.digests.append(digest(result.pixels.data))
+            scan.digests.append(result.digest)
     _check(scan, files, settings, where)
     return scan
-
-
-def _processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(scan: Scan, files: Sequence[str], settings: DataSettings, where: str) -> None:
@@ -106,17 +94,6 @@ def _check(scan: Scan, files: Sequence[str], settings: DataSettings, where: str)
             f"the pictures in {where} must have one size, found {len(scan.sizes):,} sizes (height x width): {sizes}; "
             f"give --size, for example --size {shorter}"
         )
-
-
-def _ordered(pool: ThreadPoolExecutor, work: Callable[[int], Any], n: int, ahead: int) -> Iterator[Any]:
-    """work(0), work(1), … in order, with at most `ahead` of them under way, so that memory stays bounded."""
-    waiting: deque = deque()
-    for i in range(n):
-        waiting.append(pool.submit(work, i))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @contextmanager

@@ -6,21 +6,14 @@ then train. Copies of one picture therefore never stand on both sides.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from torch import Tensor
 
+from latentscape.data.digest import DIGEST_BYTES, digest
 from latentscape.data.settings import DataSettings
 from latentscape.errors import DataError
 
 TRAIN, VALID, TEST = 0, 1, 2
-DIGEST_BYTES = 16
-
-
-def digest(pixels: bytes | memoryview) -> bytes:
-    """16 bytes that stand for one example's content (BLAKE2b)."""
-    return hashlib.blake2b(pixels, digest_size=DIGEST_BYTES).digest()
 
 
 def digests_of(x_NX: Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,9 @@ USUAL_NAMES = frozenset(
 )
 """A table beside a folder counts only under one of these names or the folder's; one in the folder under any."""
 
-_SPLIT_COLUMNS = ("split", "partition", "subset")
+SPLIT_COLUMNS = ("split", "partition", "subset")
+"""Columns that hold the split, in order of preference."""
+
 LABEL_COLUMNS = ("label", "class", "target", "category", "labels", "class_name")
 """Columns that hold the label unless another is asked for, in order of preference."""
 
@@ -68,9 +71,10 @@ def candidates(folder: Path, asked: str) -> list[Path]:
 
 def _tables_in(folder: Path) -> list[Path]:
     try:
-        return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
     except OSError:
         return []
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def content(path: Path) -> bytes:
@@ -188,12 +192,12 @@ def _interpret(path: Path, columns: dict[str, list[str]], label_column: str, kno
         )
     lower = {name.lower(): name for name in reversed(columns)}
     label = label_column or next((lower[name] for name in LABEL_COLUMNS if name in lower), "")
-    split = next((lower[name] for name in _SPLIT_COLUMNS if name in lower and lower[name] != label), "")
+    split = next((lower[name] for name in SPLIT_COLUMNS if name in lower and lower[name] != label), "")
     if label:
         known.labels, known.label_names = _labels(path, label, columns[label])
     if split:
-        known.split = _split(path, split, columns[split])
-    parts = [_attributes(path, name, values, known) for name, values in columns.items() if name not in (label, split)]
+        known.split = split_of(path, split, columns[split])
+    parts = [attributes_of(path, name, values, known) for name, values in columns.items() if name not in (label, split)]
     merged = {name: column for part in parts for name, column in part.items()}
     if merged:
         known.attributes = np.stack(list(merged.values()), 1).astype(np.float32)
@@ -213,7 +217,8 @@ def _labels(path: Path, column: str, values: list[str]) -> tuple[np.ndarray, tup
     return indices, tuple(name.removesuffix(".0") for name in names) if numbers is not None else names
 
 
-def _split(path: Path, column: str, values: list[str]) -> np.ndarray:
+def split_of(path: Path, column: str, values: list[str]) -> np.ndarray:
+    """uint8 N of 0 train, 1 valid, 2 test from a column of these words or numbers; empty: train. `DataError`."""
     codes = np.zeros(len(values), np.uint8)
     for i, value in enumerate(values):
         if not value:
@@ -226,7 +231,7 @@ def _split(path: Path, column: str, values: list[str]) -> np.ndarray:
     return codes
 
 
-def _attributes(path: Path, name: str, values: list[str], known: Known) -> dict[str, np.ndarray]:
+def attributes_of(path: Path, name: str, values: list[str], known: Known) -> dict[str, np.ndarray]:
     """{attribute name: N values} from one column."""
     numbers = _numbers(values)
     if numbers is not None:

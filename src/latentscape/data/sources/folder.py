@@ -7,13 +7,15 @@ them the labels. The folder is scanned and packed once; see `cache`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
 import os
+import stat
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +29,10 @@ from latentscape.data.settings import DataSettings
 from latentscape.errors import DataError
 
 _SPLIT_FOLDERS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "test": 2, "testing": 2}
+_OTHER_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".json", ".txt", ".md", ".html", ".py"))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file that may be a picture: its name relative to the folder, bytes, and time of change in nanoseconds."""
 
     file: str
@@ -40,41 +42,46 @@ class Entry:
 
 def list_pictures(folder: Path) -> list[Entry]:
     """Files under `folder` with a picture's suffix or first bytes, sorted by name; hidden ones are left out."""
-    entries = []
+    entries: list[Entry] = []
     seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in names:
-            path = os.path.join(place, name)
-            if not name.startswith(".") and _may_be_picture(path):
-                entries.append(_entry(path, folder))
-    return sorted((e for e in entries if e is not None), key=lambda e: e.file)
+    places = [("", os.fspath(folder))]
+    while places:
+        prefix, place = places.pop()
+        with contextlib.suppress(OSError):
+            status = os.stat(place)
+            if (status.st_dev, status.st_ino) in seen:  # a link back up
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as there:
+                for item in there:
+                    if item.name.startswith((".", "__MACOSX")):
+                        continue
+                    if item.is_dir():
+                        places.append((f"{prefix}{item.name}/", item.path))
+                    elif _may_be_picture(item) and (entry := _entry(item, prefix)):
+                        entries.append(entry)
+    return sorted(entries)
 
 
-def _may_be_picture(path: str) -> bool:
-    suffix = os.path.splitext(path)[1].lower()
+def _may_be_picture(item: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(item.name)[1].lower()
     if suffix in SUFFIXES:
         return True
-    if suffix in (".csv", ".tsv", ".parquet", ".json", ".txt", ".md", ".html", ".py"):
+    if suffix in _OTHER_SUFFIXES or not item.is_file():
         return False
     try:
-        with open(path, "rb") as f:
+        with open(item.path, "rb") as f:
             return is_picture(f.read(16))
     except OSError:
         return False
 
 
-def _entry(path: str, folder: Path) -> Entry | None:
+def _entry(item: os.DirEntry[str], prefix: str) -> Entry | None:
     try:
-        status = os.stat(path)
-    except OSError:
+        status = item.stat()
+    except OSError:  # vanished, or a link to nothing
         return None
-    return Entry(os.path.relpath(path, folder).replace(os.sep, "/"), status.st_size, status.st_mtime_ns)
+    return Entry(prefix + item.name, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def load_folder(folder: Path, settings: DataSettings, *, progress: bool = False) -> Raw:
@@ -125,8 +132,8 @@ def _key(folder: Path, entries: list[Entry], tables: list[Path], settings: DataS
     values = settings.to_dict()
     chosen = [values[name] for name in ("size", "fit", "mode", "labels", "label_column")]
     state = hashlib.blake2b(repr((cache.VERSION, str(folder.resolve()), chosen)).encode(), digest_size=16)
-    for entry in entries:
-        state.update(f"{entry.file}\0{entry.size}\0{entry.mtime_ns}\n".encode(errors="surrogateescape"))
+    for file, size, mtime_ns in entries:
+        state.update(f"{file}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
     for path in tables:
         state.update(f"{path.name}\0".encode(errors="surrogateescape") + hashlib.blake2b(table.content(path)).digest())
     return state.hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,14 +117,17 @@ def find_idx(folder: Path) -> list[IdxHeader]:
     for place in (folder, folder / "raw", folder / folder.name / "raw"):
         if not place.is_dir():
             continue
-        candidates = {p.name: p for p in sorted(place.iterdir()) if p.is_file() and not p.name.startswith(".")}
-        likely = [p for name, p in candidates.items() if not (name.endswith(".gz") and name[:-3] in candidates)]
-        headers = [
-            h for p in likely if (p.suffix == ".gz" or "idx" in p.name or not p.suffix) and (h := read_header(p))
-        ]
+        names = {name for name in os.listdir(place) if not name.startswith(".") and _may_be_idx(name)}
+        likely = [place / name for name in sorted(names) if not (name.endswith(".gz") and name[:-3] in names)]
+        headers = [h for p in likely if p.is_file() and (h := read_header(p))]
         if headers:
             return headers
     return []
+
+
+def _may_be_idx(name: str) -> bool:
+    suffix = os.path.splitext(name)[1]
+    return suffix == ".gz" or not suffix or "idx" in name
 
 
 def load_idx_folder(folder: Path) -> Raw:
