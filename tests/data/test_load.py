@@ -83,7 +83,7 @@ def test_unknown_files_are_named_for_what_they_are(tmp_path, refused, kind):
         ("fashionmnist", ("fashion-mnist",)),
         ("/nowhere/at/all", ("no path '/nowhere/at/all'", "names are", "digits")),
         ("", ("no path ''",)),
-        ("owner/name", ("hub", "hf download owner/name")),
+        ("owner/name", ("hub", "it is called hf:owner/name")),
         ("a\nb", ("'a b'",)),
         ("x" * 5000, ("no data set",)),
         ("bad\0name", ("no data set",)),

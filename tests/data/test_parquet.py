@@ -11,6 +11,8 @@ import pytest
 from making import picture
 
 from latentscape.data import DataSettings, load_data
+from latentscape.data.sources import packing
+from latentscape.data.sources import parquet as source
 from latentscape.errors import DataError
 
 
@@ -123,3 +125,149 @@ def test_what_is_no_data(tmp_path, refused):
     (tmp_path / "e.parquet").write_bytes(b"PAR1 and nothing more")
     with refused("e.parquet is not a Parquet"):
         load_data(tmp_path / "e.parquet")
+
+
+# ---- a few rows at a time, into the packed cache --------------------------------------------------------------------
+
+
+def test_pictures_are_packed_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.parquet", {"image": [png(i) for i in range(5)], "label": list("ababa")})
+    once = load_data(path)
+    assert once.cache_path is not None
+    monkeypatch.setattr(packing, "decode_all", lambda *_: pytest.fail("the pictures are decoded again"))
+    again = load_data(path)
+    assert again.cache_path == once.cache_path
+    assert again.fingerprint == once.fingerprint
+    assert again.label_names == ("a", "b")
+    with pytest.raises(pytest.fail.Exception):
+        load_data(path, DataSettings(size="6"))
+
+
+def test_few_rows_are_in_memory_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_ROWS", 8)
+    path = write(tmp_path / "a.parquet", {"image": [png(i % 9) for i in range(400)]})
+    most, pop = [0], source._InOrder.__call__
+
+    def watched(self, i):
+        most[0] = max(most[0], len(self._read))
+        return pop(self, i)
+
+    monkeypatch.setattr(source._InOrder, "__call__", watched)
+    assert len(load_data(path)) == 400
+    assert 0 < most[0] < 200
+    sizes = [len(b.column(0)) for b in source.Shard.open(path).batches("image", rows=8)]
+    assert max(sizes) == 8
+
+
+def test_damage_in_the_middle_of_a_file_is_one_sentence(tmp_path, refused):
+    path = write(tmp_path / "a.parquet", {"image": [png(i, height=60, width=60) for i in range(60)]})
+    content = bytearray(path.read_bytes())
+    content[4:40] = bytes(36)  # the first page's header; the file's footer is as it was
+    path.write_bytes(content)
+    with refused("a.parquet is not a Parquet or Arrow file that can be read"):
+        load_data(path)
+
+
+def test_a_broken_stream_breaks_for_every_thread():
+    def rows():
+        yield b"a"
+        raise DataError("broken")
+
+    ask = source._InOrder(rows())
+    with pytest.raises(DataError):
+        ask(3)
+    with pytest.raises(DataError):
+        ask(1)
+    assert ask(0) == b"a"
+
+
+# ---- columns beside the pictures ------------------------------------------------------------------------------------
+
+
+def test_other_columns_become_attributes(tmp_path):
+    columns = {
+        "image": [png(0), b"broken", png(2), png(3)],
+        "label": [1, 0, 0, 1],
+        "Smiling": [True, True, None, False],
+        "age": [20.5, 30.0, None, 50.0],
+        "gender": ["male", "female", "female", "male"],
+        "name": [f"n{i}" for i in range(4)],
+    }
+    data = load_data(write(tmp_path / "a.parquet", columns))
+    assert data.attribute_names[:3] == ("Smiling", "age", "gender=male")
+    assert data.attributes is not None
+    assert np.array_equal(data.attributes[:, 0], [1, np.nan, 0], equal_nan=True)
+    assert np.array_equal(data.attributes[:, 1], [20.5, np.nan, 50], equal_nan=True)
+    assert data.attributes[:, 2].tolist() == [1, 0, 1]
+    assert data.labels is not None
+    assert data.labels.tolist() == [1, 0, 1]
+    assert "column name" not in " ".join(data.findings.notes)
+    smiling = load_data(tmp_path / "a.parquet", DataSettings(label_attribute="Smiling")).labels
+    assert smiling is not None
+    assert smiling.tolist() == [1, -1, 0]
+
+
+def test_classes_of_the_hub_keep_their_order_and_unknown_ones_have_no_label(tmp_path):
+    hub = {"kind": {"names": ["zebra", "ant"], "_type": "ClassLabel"}, "sex": {"names": ["m", "f"]}}
+    table = pa.table({"img": [png(i) for i in range(4)], "kind": [0, 1, -1, 1], "sex": [0, 1, 1, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": hub}})})
+    pq.write_table(table, tmp_path / "a.parquet")
+    data = load_data(tmp_path / "a.parquet")
+    assert data.label_names == ("zebra", "ant")
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, -1, 1]
+    assert data.attribute_names == ("sex=m",)
+    assert data.attributes is not None
+    assert data.attributes[:, 0].tolist() == [1, 0, 0, 1]
+
+
+def test_fractions_are_an_attribute_unless_asked_for(tmp_path, refused):
+    path = write(tmp_path / "a.parquet", {"image": [png(0), png(1)], "target": [0.5, 2.0]})
+    data = load_data(path)
+    assert data.labels is None
+    assert data.attribute_names == ("target",)
+    with refused("target", "whole numbers or text", "fractions"):
+        load_data(path, DataSettings(label_column="target"))
+    whole = load_data(write(tmp_path / "b.parquet", {"image": [png(0), png(1)], "target": [3.0, None]}))
+    assert whole.label_names == ("3",)
+    assert whole.labels is not None
+    assert whole.labels.tolist() == [0, -1]
+
+
+def test_a_column_gives_the_split(tmp_path, refused):
+    path = write(tmp_path / "a.parquet", {"image": [png(i) for i in range(3)], "split": ["train", "val", "test"]})
+    assert load_data(path).sizes() == {"train": 1, "valid": 1, "test": 1}
+    bad = write(tmp_path / "b.parquet", {"image": [png(i) for i in range(3)], "split": ["train", "no", "test"]})
+    with refused("column split", "'no'"):
+        load_data(bad)
+
+
+@pytest.mark.parametrize("wrap", ["fixed", "nested", "tensor", "wide"])
+def test_arrays_in_columns(tmp_path, wrap):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 6), dtype=np.uint8)
+    if wrap == "fixed":
+        column = pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(pixels.reshape(-1), 6), 4)
+    elif wrap == "tensor":
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
+    else:
+        kind = pa.large_list(pa.list_(pa.uint8())) if wrap == "wide" else pa.list_(pa.list_(pa.uint8()))
+        column = pa.array(pixels.tolist(), kind)
+    pq.write_table(pa.table({"pixels": column, "label": list("abcab"), "n": range(5)}), tmp_path / "a.parquet")
+    data = load_data(tmp_path / "a.parquet")
+    assert np.array_equal(data.x[:, 0], pixels)
+    assert data.label_names == ("a", "b", "c")
+    assert data.attribute_names == ("n",)
+
+
+def test_lists_with_holes_are_refused(tmp_path, refused):
+    with refused("lists of one length"):
+        load_data(write(tmp_path / "a.parquet", {"x": [[1.0, 2.0], None]}))
+    with refused("lists of numbers, found", "empty places"):
+        load_data(write(tmp_path / "b.parquet", {"x": [[1.0, None], [1.0, 2.0]]}))
+    with refused("lists of numbers, found string"):
+        load_data(write(tmp_path / "c.parquet", {"x": [["a"], ["b"]]}))
+
+
+def test_pictures_that_are_only_named_are_no_pictures(tmp_path, refused):
+    with refused("must have a column of pictures"):
+        load_data(write(tmp_path / "a.parquet", {"image": [{"bytes": None, "path": "/etc/passwd"}]}))

@@ -110,6 +110,10 @@ def fetch(name: str, address: str | None = None, report: Callable[[str], None] =
     `address` (default: LATENTSCAPE_MIRROR) is tried before the usual addresses; `report` takes one line per file with
     the expected and the found MD5. Raises `DataError` if a file cannot be had anywhere, `DiskFull` if there is no room.
     """
+    if name.startswith("hf:"):
+        from latentscape.data.sources.huggingface import fetch_hub
+
+        return fetch_hub(name)
     name = {"stacked-mnist": "mnist"}.get(name, name)
     if name not in ADDRESSES:
         known = f"{name} is embedded and needs no fetching" if name in NAMES else f"there is no data set {name!r}"

@@ -29,9 +29,9 @@ def load_data(
 ) -> ImageSet:
     """Read a data set.
 
-    data: a name (`NAMES`; a folder called like one is ./digits), a path to whatever `recognise` knows, an array or
-        tensor (N×H×W, N×H×W×C, N×C×H×W pixels or N×D vectors), a pair (examples, labels), or an `ImageSet`, which is
-        returned as it is.
+    data: a name (`NAMES`; a folder called like one is ./digits), hf:owner/name for a set on the Hugging Face hub, a
+        path to whatever `recognise` knows, an array or tensor (N×H×W, N×H×W×C, N×C×H×W pixels or N×D vectors), a pair
+        (examples, labels), or an `ImageSet`, which is returned as it is.
     settings: size, colour mode, split and the rest; the defaults if None.
     progress: show a bar on standard error while files are decoded, if that is a terminal.
 
@@ -53,6 +53,11 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
     if name := named(data):
         settings = _without_table(settings, name)
         return finish(load_named(name, settings, progress=progress), settings)
+    if isinstance(data, str) and data.startswith("hf:"):
+        from latentscape.data.sources.huggingface import load_hub
+
+        settings = _without_table(settings, data)
+        return finish(load_hub(data, settings, progress=progress), settings)
     path = Path(data).expanduser()
     try:
         there = bool(str(data).strip()) and path.exists()
@@ -131,8 +136,7 @@ def _not_there(data: str | Path) -> str:
     close = [*near, *(str(path.with_name(name)) for name in beside)]
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not close:
         return (
-            f"there is no data set and no path {text!r}; if it is one on the Hugging Face hub, download it first "
-            f"(hf download {text} --repo-type dataset --local-dir FOLDER) and point at the folder"
+            f"there is no data set and no path {text!r}; if it is one on the Hugging Face hub, it is called hf:{text}"
         )
     hint = f"; did you mean {' or '.join(close)}?"
     if not close:

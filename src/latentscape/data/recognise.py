@@ -47,9 +47,17 @@ def recognise(path: Path) -> Kind:
 def _only_tables(folder: Path) -> bool:
     """Whether the folder (or its `data` sub-folder) holds Parquet files and no pictures: a data set in shards."""
     from latentscape.data.sources.folder import list_pictures
-    from latentscape.data.sources.parquet import find_shards
 
     return bool(find_shards(folder)) and not list_pictures(folder)
+
+
+def find_shards(folder: Path) -> list[Path]:
+    """Parquet files (else Arrow files, as `save_to_disk` writes them) in a folder or two levels below, sorted."""
+    for pattern in ("*.parquet", "data-*.arrow"):
+        found = sorted(p for depth in ("", "*/", "*/*/") for p in folder.glob(depth + pattern))
+        if found:
+            return found
+    return []
 
 
 def _holds_arrays(path: Path) -> bool:
