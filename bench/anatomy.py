@@ -1,17 +1,16 @@
-"""What a training step is made of: its floating-point operations, and where its time goes."""
+"""What a training step is made of: where its time goes."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench import machine
 
@@ -38,16 +37,6 @@ COMPILED = (
     "triton",
     "graph_",
 )
-
-
-def count_flop(step: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products and convolutions in one eager step, forward and backward.
-
-    A multiplication and an addition are two. Compiled code hides what it does: count an eager step.
-    """
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 @contextmanager
@@ -118,25 +107,27 @@ def shares(events: Any, wall_us: float, *, on_device: bool) -> dict[str, float]:
     return found | {IDLE if on_device else OVERHEAD: max(0.0, 1 - sum(found.values()))}
 
 
-def anatomy(step: Callable[[], object], steps: int, device: torch.device) -> dict[str, Any]:
-    """Where the time of `steps` steps goes: `shares` of the wall clock by group, and `slower`: what watching cost.
+def watch(steps: int, device: torch.device) -> Generator[int, None, dict[str, Any]]:
+    """Where the time of `steps` steps goes; yields how many steps it wants done, see `sides.Job`.
 
-    The profiler takes time for every operator: where steps are short, its share of them falls on the overhead.
+    Gives `shares` of the wall clock by group, `ms_per_step` without watching, and `slower`: what watching cost. The
+    profiler takes time for every operator: where steps are short, most of its own falls on the overhead.
     """
-    step()
-    free = 1 / machine.rate(step, steps, device)
-    on_device = device.type != "cpu"
+    yield 1
+    machine.synchronise(device)
+    start = time.perf_counter()
+    yield steps
+    machine.synchronise(device)
+    free = time.perf_counter() - start
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as watched:
-        machine.synchronise(device)
         start = time.perf_counter()
-        for _ in range(steps):
-            step()
+        yield steps
         machine.synchronise(device)
         wall = time.perf_counter() - start
     return {
         "steps": steps,
-        "ms_per_step": 1000 * free,
-        "slower": wall / steps / free,
-        "shares": shares(watched.events(), 1e6 * wall, on_device=on_device),
+        "ms_per_step": 1000 * free / steps,
+        "slower": wall / free,
+        "shares": shares(watched.events(), 1e6 * wall, on_device=device.type != "cpu"),
     }

@@ -7,6 +7,7 @@ program takes during one round does not, so such a round is found by what it lef
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import statistics
@@ -61,6 +62,12 @@ def describe(device: torch.device | str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
     }
+
+
+def heading(about: dict[str, Any]) -> str:
+    """What `describe` found, in a line."""
+    threads = f"{about['threads']} thread{'s' * (about['threads'] != 1)}"
+    return f"{about['processor']}, {about['cores']} cores, {threads}, torch {about['torch']}"
 
 
 def synchronise(device: torch.device | str) -> None:
@@ -123,9 +130,9 @@ class Load:
 
 
 def others_share(before: tuple[float, float], after: tuple[float, float], seconds: float, cores: int) -> float:
-    """Share of `cores` that others used, from (busy, own) processor seconds before and after; at least 0."""
+    """Share of `cores` that others used, 0 to 1, from (busy, own) processor seconds before and after."""
     others = (after[0] - before[0]) - (after[1] - before[1])
-    return max(0.0, others / (cores * seconds)) if seconds > 0 else 0.0
+    return min(1.0, max(0.0, others / (cores * seconds))) if seconds > 0 else 0.0
 
 
 def others_use(seconds: float = 0.5) -> float:
@@ -267,6 +274,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def report(found: dict[str, Any], args: Any) -> None:
+    """Everything as a last line of JSON, and in the file that --json names."""
+    if args.json:
+        Path(args.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found))
+
+
 # ---- memory ------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +292,15 @@ def resident() -> dict[str, int]:
     names = {"VmRSS": "rss", "VmHWM": "rss_peak", "RssAnon": "anonymous"}
     lines = (line.split() for line in (PROC / "self" / "status").read_text().splitlines())
     return {names[key]: int(values[0]) * 1024 for name, *values in lines if (key := name.rstrip(":")) in names}
+
+
+def reset_peak() -> bool:
+    """Let `rss_peak` start from what is resident now; whether the system allows that."""
+    try:
+        (PROC / "self" / "clear_refs").write_text("5")  # proc(5): resets VmHWM
+    except OSError:
+        return False
+    return True
 
 
 class PeakMemory:
