@@ -16,7 +16,7 @@ from latentscape.data.finish import finish
 from latentscape.data.imageset import ImageSet
 from latentscape.data.names import NAMES, named
 from latentscape.data.raw import Raw
-from latentscape.data.recognise import ACCEPTED, recognise
+from latentscape.data.recognise import ACCEPTED, is_pattern, recognise
 from latentscape.data.settings import DataSettings
 from latentscape.errors import DataError
 
@@ -63,9 +63,9 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
         there = bool(str(data).strip()) and path.exists()
     except (OSError, ValueError):
         there = False
-    if not there:
+    if not there and not is_pattern(str(data)):
         raise DataError(_not_there(data))
-    kind = recognise(path)
+    kind = recognise(path) if there else "shards"
     if kind == "folder":
         from latentscape.data.sources.folder import load_folder
 
@@ -98,6 +98,10 @@ def load_named(name: str, settings: DataSettings, *, progress: bool = False) -> 
 def _load_file(kind: str, path: Path, settings: DataSettings, progress: bool) -> Raw:
     from latentscape.data.sources import arrays, folder, idx
 
+    if kind == "shards":
+        from latentscape.data.sources.shards import load_shards
+
+        return load_shards(path, settings, progress=progress)
     if kind == "celeba":
         from latentscape.data.sources import celeba
 

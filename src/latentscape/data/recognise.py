@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from latentscape.data.picture import is_picture
 from latentscape.errors import DataError
 
-Kind = Literal["idx-folder", "idx-file", "celeba", "folder", "npy", "npz", "parquet", "parquet-folder", "picture"]
+Kind = Literal[
+    "idx-folder", "idx-file", "celeba", "folder", "npy", "npz", "parquet", "parquet-folder", "picture", "shards"
+]
 
-ACCEPTED = "a folder of pictures, a picture, IDX files, .npy, .npz or Parquet"
+ACCEPTED = "a folder of pictures, a picture, IDX files, .npy, .npz, Parquet or tar shards"
+
+
+BRACES = re.compile(r"\{([^{}]*)\}")
+"""What stands for several words in the name of shards: {000..009} or {train,test}."""
 
 
 def recognise(path: Path) -> Kind:
@@ -23,12 +30,12 @@ def recognise(path: Path) -> Kind:
             return "celeba"
         if find_idx(path):
             return "idx-folder"
-        return "parquet-folder" if _only_tables(path) else "folder"
+        return _kind_of_folder(path)
     if not path.is_file():
         raise DataError(f"{path} must be a file or a folder, found something else; give {ACCEPTED}")
     try:
         with open(path, "rb") as f:
-            head = f.read(16)
+            head = f.read(512)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     if head.startswith(b"\x93NUMPY"):
@@ -39,16 +46,21 @@ def recognise(path: Path) -> Kind:
         return "picture"
     if read_header(path) is not None:
         return "idx-file"
+    if _is_tar(head):
+        return "shards"
     if head.startswith(b"PK\x03\x04") and _holds_arrays(path):
         return "npz"
     raise DataError(f"{path} is {_what(head, path)}; data must be {ACCEPTED}")
 
 
-def _only_tables(folder: Path) -> bool:
-    """Whether the folder (or its `data` sub-folder) holds Parquet files and no pictures: a data set in shards."""
+def _kind_of_folder(folder: Path) -> Kind:
+    """Pictures are what a folder is of; Parquet files or tar files are if there are none."""
     from latentscape.data.sources.folder import list_pictures
 
-    return bool(find_shards(folder)) and not list_pictures(folder)
+    tables, tars = find_shards(folder), find_tars(folder)
+    if not (tables or tars) or list_pictures(folder):
+        return "folder"
+    return "parquet-folder" if tables else "shards"
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -58,6 +70,29 @@ def find_shards(folder: Path) -> list[Path]:
         if found:
             return found
     return []
+
+
+def find_tars(folder: Path) -> list[Path]:
+    """Tar files in a folder or one level below, sorted."""
+    return sorted(p for depth in ("", "*/") for p in folder.glob(f"{depth}*.tar") if not p.name.startswith("."))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is a pattern of several tar files."""
+    return bool(BRACES.search(text)) and text.endswith(".tar")
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar file: by its magic, or by a header's checksum."""
+    if len(head) < 512 or not head.strip(b"\0"):
+        return False
+    if head[257:262] == b"ustar":
+        return True
+    try:
+        said = int(head[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return said == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
 
 
 def _holds_arrays(path: Path) -> bool:

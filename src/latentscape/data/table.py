@@ -194,7 +194,7 @@ def _interpret(path: Path, columns: dict[str, list[str]], label_column: str, kno
     label = label_column or next((lower[name] for name in LABEL_COLUMNS if name in lower), "")
     split = next((lower[name] for name in SPLIT_COLUMNS if name in lower and lower[name] != label), "")
     if label:
-        known.labels, known.label_names = _labels(path, label, columns[label])
+        known.labels, known.label_names = labels_of(path, label, columns[label])
     if split:
         known.split = split_of(path, split, columns[split])
     parts = [attributes_of(path, name, values, known) for name, values in columns.items() if name not in (label, split)]
@@ -204,7 +204,8 @@ def _interpret(path: Path, columns: dict[str, list[str]], label_column: str, kno
         known.attribute_names = tuple(merged)
 
 
-def _labels(path: Path, column: str, values: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def labels_of(path: Path, column: str, values: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(int64 N, names) from a column of class names or whole numbers; empty: -1. Raises `DataError` for fractions."""
     numbers = _numbers(values)
     present = [i for i, value in enumerate(values) if value]
     if numbers is not None and present and not (numbers[present] == np.rint(numbers[present])).all():
