@@ -37,7 +37,7 @@ Source = Path | str | bytes | UnreadableError
 FEWEST = 500
 """Fewer pictures are decoded by threads: processes would have to start for them."""
 
-_AT_ONCE = 16
+_AT_ONCE = 32
 _BYTES_AT_ONCE = 1 << 20  # of decoded pixels that one worker is asked for together
 _SETTINGS = {
     **{f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")},
@@ -149,6 +149,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pipesize=_BYTES_AT_ONCE,
                 env=os.environ | _SETTINGS,
                 start_new_session=True,  # Ctrl-C is for the parent, which then ends it
             )

@@ -24,7 +24,7 @@ MOST_LEVELS = 12
 _SIDE = 16
 _MARGIN = 2  # levels; keeps noise in flat areas out of the hash
 _NEIGHBOURS = 8
-_CHUNK = 1024
+_CHUNK = 256  # small enough to stay in the processor's cache
 
 
 def exact_groups(digests_N: np.ndarray, files: tuple[str, ...]) -> list[list[str]]:
@@ -42,7 +42,7 @@ def near_pairs(x_NCHW: Tensor, digests_N: np.ndarray) -> list[tuple[int, int]]:
         return []
     thumbs_MK = thumbnails(x_NCHW, first_M)
     pairs = _candidates(_hashes(thumbs_MK))
-    alike = [_alike(thumbs_MK, part) for part in np.array_split(pairs, len(pairs) // (16 * _CHUNK) + 1)]
+    alike = [_alike(thumbs_MK, part) for part in np.array_split(pairs, len(pairs) // (64 * _CHUNK) + 1)]
     return [(int(first_M[a]), int(first_M[b])) for a, b in pairs[np.concatenate(alike)]]
 
 
@@ -56,15 +56,16 @@ def thumbnails(x_NCHW: Tensor, positions_M: np.ndarray) -> np.ndarray:
     thumbs = np.empty((len(positions_M), _SIDE**2 + (16 * channels if channels > 1 else 0)), np.uint8)
     for start in range(0, len(positions_M), _CHUNK):
         part = x_NCHW.index_select(0, torch.from_numpy(positions_M[start : start + _CHUNK])).float()
-        cells = [_means(part.mean(1, keepdim=True), _SIDE)] + ([_means(part, 4)] if channels > 1 else [])
-        thumbs[start : start + _CHUNK] = torch.cat(cells, 1).round().to(torch.uint8).numpy()
+        cells = _means(part, _SIDE)
+        kinds = [cells.mean(1).flatten(1)] + ([_means(cells, 4).flatten(1)] if channels > 1 else [])
+        thumbs[start : start + _CHUNK] = torch.cat(kinds, 1).round().to(torch.uint8).numpy()
     return thumbs
 
 
 def _means(x_BCHW: Tensor, side: int) -> Tensor:
-    """B×(C·side·side) means over a lattice of side×side equal blocks."""
+    """B×C×side×side means over a lattice of side×side equal blocks."""
     across = x_BCHW @ _blocks(x_BCHW.shape[3], side).T  # weights on the right: one large product, not B small ones
-    return (across.transpose(2, 3) @ _blocks(x_BCHW.shape[2], side).T).transpose(2, 3).flatten(1)
+    return (across.transpose(2, 3) @ _blocks(x_BCHW.shape[2], side).T).transpose(2, 3)
 
 
 def _blocks(length: int, side: int) -> Tensor:

@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import math
 import os
-import stat
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,8 @@ from latentscape.data.settings import DataSettings
 from latentscape.errors import DataError
 
 _SPLIT_FOLDERS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "test": 2, "testing": 2}
-_OTHER_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".json", ".txt", ".md", ".html", ".py"))
+_SUFFIXES = tuple(SUFFIXES)
+_OTHER_SUFFIXES = (".csv", ".tsv", ".parquet", ".json", ".txt", ".md", ".html", ".py")
 
 
 class Entry(NamedTuple):
@@ -58,30 +58,26 @@ def list_pictures(folder: Path) -> list[Entry]:
                         continue
                     if item.is_dir():
                         places.append((f"{prefix}{item.name}/", item.path))
-                    elif _may_be_picture(item) and (entry := _entry(item, prefix)):
-                        entries.append(entry)
+                    elif _may_be_picture(item):
+                        with contextlib.suppress(OSError):  # vanished since
+                            status = item.stat()
+                            entries.append(Entry(prefix + item.name, status.st_size, status.st_mtime_ns))
     return sorted(entries)
 
 
 def _may_be_picture(item: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(item.name)[1].lower()
-    if suffix in SUFFIXES:
+    if not item.is_file():  # a link to nothing, a pipe
+        return False
+    name = item.name.lower()
+    if name.endswith(_SUFFIXES):
         return True
-    if suffix in _OTHER_SUFFIXES or not item.is_file():
+    if name.endswith(_OTHER_SUFFIXES):
         return False
     try:
         with open(item.path, "rb") as f:
             return is_picture(f.read(16))
     except OSError:
         return False
-
-
-def _entry(item: os.DirEntry[str], prefix: str) -> Entry | None:
-    try:
-        status = item.stat()
-    except OSError:  # vanished, or a link to nothing
-        return None
-    return Entry(prefix + item.name, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def load_folder(folder: Path, settings: DataSettings, *, progress: bool = False) -> Raw:
