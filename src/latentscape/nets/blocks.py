@@ -29,9 +29,10 @@ class NarrowConv2d(nn.Conv2d):
     """A stride-1 convolution to few channels (the last layer of an image decoder), same parameters as `nn.Conv2d`.
 
     Direct convolution kernels fill a vector register with output channels, so one channel wastes most of it: on a CPU
-    B3's last 7×7 layer took over a quarter of the step. There it is rewritten exactly as one matrix product per image
-    (every tap's contribution) and `fold` (their sum); `bench/` has the gain. Elsewhere, and with a stride, dilation,
-    groups, another padding than zeros or more of it than the kernel reaches over, it is the plain convolution.
+    B3's last 7×7 layer took over a quarter of the step. There it is rewritten exactly: a k×k kernel is k kernels of one
+    row, whose k outputs are channels of one convolution, and what they give is added k rows apart. `bench/` has the
+    gain. Elsewhere, and with a stride, dilation, groups, another padding than zeros or more of it than the kernel
+    reaches over, it is the plain convolution.
     """
 
     def _is_rewritten(self, input: Tensor) -> bool:
@@ -39,20 +40,23 @@ class NarrowConv2d(nn.Conv2d):
         fits = not isinstance(self.padding, str) and all(
             p < k for p, k in zip(self.padding, self.kernel_size, strict=True)
         )
-        return input.device.type == "cpu" and input.dim() == 4 and self.out_channels <= 4 and plain and fits
+        small = self.out_channels <= 4 and self.kernel_size[0] > 1
+        return input.device.type == "cpu" and input.dim() == 4 and small and plain and fits
 
     def forward(self, input: Tensor) -> Tensor:
         """B×C×H×W → B×C'×H'×W'."""
         if not self._is_rewritten(input):
             return super().forward(input)
-        (kh, kw), (ph, pw), (height, width) = self.kernel_size, self.padding, input.shape[2:]
-        assert isinstance(ph, int)
-        assert isinstance(pw, int)
-        taps = self.weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
-        spread = torch.bmm(taps.expand(input.shape[0], -1, -1), input.flatten(2))
-        spread = spread.float() if spread.dtype == torch.bfloat16 else spread  # bf16 would lose the sum of 49 taps
-        size = (height + 2 * ph - kh + 1, width + 2 * pw - kw + 1)
-        out = F.fold(spread, size, (kh, kw), padding=(kh - 1 - ph, kw - 1 - pw))
+        (kh, kw), (down, across) = self.kernel_size, self.padding
+        assert isinstance(down, int)
+        height = input.shape[2] + 2 * down - kh + 1
+        kernels = self.weight.transpose(1, 2).reshape(-1, self.in_channels, 1, kw)  # C'·kh × C × 1 × kw
+        rows = F.conv2d(input, kernels, padding=(0, across))
+        rows = rows.float() if rows.dtype == torch.bfloat16 else rows  # bf16 would lose the sum of the rows
+        rows = F.pad(rows, (0, 0, down, down)).unflatten(1, (self.out_channels, kh))
+        out = rows[:, :, 0, :height]
+        for row in range(1, kh):
+            out = out + rows[:, :, row, row : row + height]
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
 
@@ -60,7 +64,8 @@ class DoublingConv2d(nn.ConvTranspose2d):
     """The 3×3 transposed convolution that doubles height and width, same parameters as `nn.ConvTranspose2d`.
 
     On a 1×1 grid (the first layer of most decoders) four of its nine taps meet the picture, so it is exactly a linear
-    layer; as a convolution, its backward pass alone took a fifth of B3's step on a CPU.
+    layer; as a convolution, its backward pass alone took a fifth of B3's step on a CPU. All nine are multiplied: the
+    weights then enter the product as they lie in memory, and to cut four out, forward and backward, costs more.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -70,8 +75,8 @@ class DoublingConv2d(nn.ConvTranspose2d):
         """B×C×H×W → B×C'×2H×2W."""
         if input.shape[2:] != (1, 1):
             return super().forward(input, output_size)
-        taps = self.weight[:, :, 1:, 1:].permute(0, 2, 3, 1).reshape(self.in_channels, -1)
-        out = (input.flatten(1) @ taps).view(-1, 2, 2, self.out_channels).permute(0, 3, 1, 2)
+        taps = self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, -1)
+        out = (input.flatten(1) @ taps).view(-1, 3, 3, self.out_channels)[:, 1:, 1:].permute(0, 3, 1, 2)
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
 
