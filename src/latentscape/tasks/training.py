@@ -157,7 +157,8 @@ def train(
         )
         return str(folder.path)
 
-    folder = RunFolder(crew.lead(create))
+    made = crew.lead(create)
+    folder = crew.first(lambda: RunFolder(made))
     return _run(folder, net, images, train_settings, console, Hooks(watch=watch, watch_every=watch_every), crew)
 
 
@@ -182,7 +183,7 @@ def resume(
     crew = distributed.crew()
     console = (console or Silent()) if crew.leads else Silent()
     _check_watch(watch_every)
-    folder = RunFolder(path)
+    folder = crew.first(lambda: RunFolder(path))
     config = folder.config()
     if config["run"].get("imported"):
         raise RunError(
@@ -301,7 +302,7 @@ def _loop(
     crew: distributed.Alone,
 ) -> Run:
     checkpoints = folder.checkpoints(settings.keep_checkpoints)
-    newest = checkpoints.newest(console.say)
+    newest = crew.first(lambda: checkpoints.newest(console.say))
     if more:
         _check_more(folder, settings, newest[2]["progress"] if newest else {})
     size = len(images.indices("train"))

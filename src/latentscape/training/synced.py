@@ -28,9 +28,8 @@ def connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
         raise Lost(
-            f"another process of this run ended or cannot be reached ({reason}); start as many again and go on with: "
+            "another process of this run ended or cannot be reached; start as many again and go on with: "
             "latentscape resume RUN"
         ) from error
 
