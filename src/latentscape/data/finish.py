@@ -25,7 +25,7 @@ def finish(raw: Raw, settings: DataSettings) -> ImageSet:
     """Make the `ImageSet` that `settings` ask for."""
     _check(raw, settings)
     if settings.label_attribute:
-        _label_by(raw, settings.label_attribute)
+        label_by(raw, settings.label_attribute)
     if settings.only_classes:
         _keep_classes(raw, settings.only_classes)
     digests = digests_of(raw.x) if raw.digests is None else raw.digests
@@ -86,7 +86,7 @@ def _check(raw: Raw, settings: DataSettings) -> None:
             raise DataError(f"--binarise is for grey images, but {raw.name} holds vectors; leave it out")
 
 
-def _label_by(raw: Raw, asked: str) -> None:
+def label_by(raw: Raw, asked: str) -> None:
     """Make an attribute of two values the label: "yes" for the larger, "no" for the smaller, none where it is unknown.
 
     A column of text with two values goes by the column's name (gender for gender=male), as in every other command.

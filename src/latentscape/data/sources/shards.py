@@ -88,36 +88,82 @@ def _expanded(pattern: str) -> Iterator[str]:
         yield from _expanded(pattern[: found.start()] + word + pattern[found.end() :])
 
 
-def load_shards(where: str | Path, settings: DataSettings, *, progress: bool = False) -> Raw:
-    """Read a tar file, a folder of them or a pattern through the packed cache. Raises `DataError`."""
+@dataclass(frozen=True)
+class Tars:
+    """The examples of some shards, in order: names, places and what is known of them.
+
+    starts: int64, the number of each shard's first example. stamps: each shard's path, size and time of change. split:
+    uint8 N where the shards' names give one, else None.
+    """
+
+    name: str
+    files: list[str]
+    places: list[Place]
+    known: table.Known
+    split: np.ndarray | None
+    starts: np.ndarray
+    stamps: list[str]
+
+
+def _found(where: str | Path) -> tuple[Path, list[Path]]:
     path = Path(where).expanduser()
-    pattern = is_pattern(str(where)) and not path.exists()
-    shards = expand(str(where)) if pattern else find_tars(path) if path.is_dir() else [path]
-    key = key_of(path, settings, [stamp(shard, str(shard.resolve())) for shard in shards])
-    if (found := cache.open_packed(key)) is not None:
-        return found
+    if is_pattern(str(where)) and not path.exists():
+        return path, expand(str(where))
+    return path, find_tars(path) if path.is_dir() else [path]
+
+
+def _stamps(shards: list[Path]) -> list[str]:
+    return [stamp(shard, str(shard.resolve())) for shard in shards]
+
+
+def open_tars(where: str | Path, settings: DataSettings) -> Tars:
+    """Look through all shards of a tar file, a folder of them or a pattern. Raises `DataError`."""
+    path, shards = _found(where)
     indices = [index(shard) for shard in shards]
     files = [file for i in indices for file in i.files]
-    places = [place for i in indices for place in i.places]
     if not files:
         raise DataError(f"{where} must hold pictures (KEY.jpg, KEY.png, …), found none in {len(shards):,} tar files")
-    known = _known(path, [columns for i in indices for columns in i.columns], settings)
-    parts = [part_of(shard) for shard in shards]
-    split = None
+    sizes = [len(i.files) for i in indices]
+    parts, split = [part_of(shard) for shard in shards], None
     if all(part is not None for part in parts) and len(set(parts)) > 1:
-        split = np.repeat(np.array(parts, np.uint8), [len(i.files) for i in indices])
+        split = np.repeat(np.array(parts, np.uint8), sizes)
+    return Tars(
+        re.sub(r"[-_.]*\{.*\}[-_.]*", "", path.name.removesuffix(".tar")) or path.resolve().parent.name,
+        files,
+        [place for i in indices for place in i.places],
+        _known(path, [columns for i in indices for columns in i.columns], settings),
+        split,
+        np.cumsum([0, *sizes[:-1]]),
+        _stamps(shards),
+    )
+
+
+def load_shards(where: str | Path, settings: DataSettings, *, progress: bool = False) -> Raw:
+    """Read a tar file, a folder of them or a pattern through the packed cache. Raises `DataError`."""
+    path, shards = _found(where)
+    key = key_of(path, settings, _stamps(shards))
+    if (found := cache.open_packed(key)) is not None:
+        return found
+    tars = open_tars(where, settings)
+    known = tars.known
 
     def describe(raw: Raw, kept: list[int]) -> None:
-        raw.split = None if split is None else split[kept]
+        raw.split = None if tars.split is None else tars.split[kept]
         raw.findings.notes += known.notes
         if known.labels is not None:
             raw.labels, raw.label_names = known.labels[kept], known.label_names
         if known.attributes is not None:
             raw.attributes, raw.attribute_names = known.attributes[kept], known.attribute_names
 
-    name = re.sub(r"[-_.]*\{.*\}[-_.]*", "", path.name.removesuffix(".tar")) or path.resolve().parent.name
     return packed(
-        name, files, lambda i: places[i].read(), settings, describe, key=key, where=str(where), progress=progress
+        tars.name,
+        tars.files,
+        lambda i: tars.places[i].read(),
+        settings,
+        describe,
+        key=key,
+        where=str(where),
+        progress=progress,
     )
 
 
