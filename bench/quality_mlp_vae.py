@@ -27,11 +27,11 @@ def plain_figures(net: plain.MlpVae, x_N1HW: torch.Tensor) -> dict[str, float]:
     return {"bce": float(bce), "kl_nats": float(kl)}
 
 
-def train_plain(x_NHW: torch.Tensor, epochs: int, batch_size: int, seed: int) -> plain.MlpVae:
+def train_plain(x_NCHW: torch.Tensor, epochs: int, batch_size: int, seed: int) -> plain.MlpVae:
     """The notebook's loop; its global seed is its own affair."""
     torch.manual_seed(seed)
-    net, steps = plain.start("mlp-vae", x_NHW, torch.zeros(len(x_NHW), dtype=torch.int64), batch_size, "cpu")
-    for _ in range(epochs * (len(x_NHW) // batch_size)):
+    net, steps = plain.start("mlp-vae", x_NCHW, batch_size, "cpu")
+    for _ in range(epochs * (len(x_NCHW) // batch_size)):
         next(steps)
     assert isinstance(net, plain.MlpVae)
     return net
@@ -44,7 +44,7 @@ def main() -> None:
     p.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = p.parse_args()
     data = latentscape.load_data(args.data)
-    train, test = data.x[data.indices("train")][:, 0], data.x[data.indices("test")].float() / 255
+    train, test = data.x[data.indices("train")], data.x[data.indices("test")].float() / 255
     rows = []
     for seed in args.seeds:
         theirs = plain_figures(train_plain(train, args.epochs, 64, seed), test)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentscape.nets.blocks import DoublingConv2d, NarrowConv2d
+from latentscape.nets.blocks import SMALL_PRODUCT, DoublingConv2d, Linear, NarrowConv2d
 
 
 def pair(*args, **kwargs) -> tuple[NarrowConv2d, nn.Conv2d]:
@@ -113,3 +113,15 @@ def test_the_doubling_convolution_equals_the_plain_transposed_one(grid, memory_f
     torch.testing.assert_close(out, expected)
     for ours_, theirs in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(ours_, theirs)
+
+
+@pytest.mark.parametrize(("width", "kind"), [(64, torch.float32), (1024, torch.bfloat16)])
+def test_small_linear_layers_stay_in_float32(width: int, kind: torch.dtype) -> None:
+    layer = Linear(width, width)
+    x = torch.randn(16, width)
+    assert (16 * width * width <= SMALL_PRODUCT) == (kind == torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    assert out.dtype == kind
+    assert torch.allclose(out.float(), torch.nn.functional.linear(x, layer.weight, layer.bias), atol=0.05)
+    assert layer(x).dtype == torch.float32

@@ -25,6 +25,26 @@ def activation(name: ActivationName, slope: float = 0.01, *, inplace: bool = Fal
     return {"elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}[name]
 
 
+SMALL_PRODUCT = 64 * 256 * 128
+"""Multiplications of a linear layer below which bf16 costs a CPU more in casts and calls than it saves."""
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that stays in float32 on a CPU, under autocast too, where the product is small.
+
+    A bf16 product goes to another library there, whose call alone takes as long as 64×32 times 32×128 in float32, and
+    input, weights, output and their gradients are cast. `bench/` has the gain.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """B×in → B×out, in float32 where it is small on a CPU."""
+        small = input.numel() * self.out_features <= SMALL_PRODUCT
+        if not small or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return F.linear(input.float(), self.weight, self.bias)
+
+
 class NarrowConv2d(nn.Conv2d):
     """A stride-1 convolution to few channels (the last layer of an image decoder), same parameters as `nn.Conv2d`.
 
@@ -49,6 +69,7 @@ class NarrowConv2d(nn.Conv2d):
             return super().forward(input)
         (kh, kw), (down, across) = self.kernel_size, self.padding
         assert isinstance(down, int)
+        assert isinstance(across, int)
         height = input.shape[2] + 2 * down - kh + 1
         kernels = self.weight.transpose(1, 2).reshape(-1, self.in_channels, 1, kw)  # C'·kh × C × 1 × kw
         rows = F.conv2d(input, kernels, padding=(0, across))

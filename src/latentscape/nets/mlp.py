@@ -7,14 +7,14 @@ from itertools import pairwise
 
 from torch import nn
 
-from latentscape.nets.blocks import Activation
+from latentscape.nets.blocks import Activation, Linear
 
 
 def layers(sizes: Sequence[int], *, norm: bool, activation: Activation = nn.ReLU) -> list[nn.Module]:
     """Linear, activation, then BatchNorm if asked, for each step of `sizes`."""
     out: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        out += [nn.Linear(before, after), activation()]
+        out += [Linear(before, after), activation()]
         if norm:
             out.append(nn.BatchNorm1d(after))
     return out
@@ -25,7 +25,7 @@ def encoder(
 ) -> nn.Sequential:
     """size-hidden…-features, linear output; images are flattened."""
     sizes = [size, *hidden]
-    return nn.Sequential(nn.Flatten(), *layers(sizes, norm=norm, activation=activation), nn.Linear(sizes[-1], features))
+    return nn.Sequential(nn.Flatten(), *layers(sizes, norm=norm, activation=activation), Linear(sizes[-1], features))
 
 
 def decoder(
@@ -37,5 +37,5 @@ def decoder(
     for d in dims:
         size *= d
     return nn.Sequential(
-        *layers(sizes, norm=norm, activation=activation), nn.Linear(sizes[-1], size), nn.Unflatten(1, dims)
+        *layers(sizes, norm=norm, activation=activation), Linear(sizes[-1], size), nn.Unflatten(1, dims)
     )
