@@ -69,16 +69,24 @@ def test_labels_go_with_their_images(images):
         assert labels[(everything == x).all(1).nonzero()[0, 0]] == y
 
 
-def test_a_set_that_is_not_resident_gives_the_same_batches(images, monkeypatch):
+def test_a_set_that_is_copied_to_the_device_gives_the_same_batches(images, monkeypatch):
     one = stream(Gatherer(images, "train", "signed", "cpu"))
-    monkeypatch.setattr(room, "RESIDENT_BYTES", 10)
+    monkeypatch.setattr(room, "_CHUNK", 17)
+    monkeypatch.setattr(room, "resides", lambda nbytes, device: True)
     source = Gatherer(images, "train", "signed", "cpu")
-    assert not source.resident
+    assert len(source.x) == len(source) < len(images)
     two = stream(source)
     for _ in range(20):
         a, b = one.next(), two.next()
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.y, b.y)
+
+
+def test_on_the_processor_nothing_is_copied_and_an_accelerator_takes_what_fits(images):
+    assert Gatherer(images, "train", "unit", "cpu").x.data_ptr() == images.x.data_ptr()
+    accelerator = torch.device("cuda")
+    assert room.resides(room.RESIDENT_BYTES, accelerator)
+    assert not room.resides(room.RESIDENT_BYTES + 1, accelerator)
 
 
 @pytest.mark.parametrize(("value_range", "low", "high"), [("unit", 0, 1), ("signed", -1, 1), ("real", 0, 1)])

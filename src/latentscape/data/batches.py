@@ -18,7 +18,14 @@ from latentscape.data.imageset import ImageSet, to_range
 from latentscape.errors import DataError
 
 RESIDENT_BYTES = 8 << 30
-"""A training set up to this size is copied to the device once; a larger one is gathered batch by batch."""
+"""A part of a set up to this size is copied to an accelerator once; a larger one is gathered batch by batch."""
+
+_CHUNK = 4096  # examples copied to the device at a time, so that no second copy of the set is made on the way
+
+
+def resides(nbytes: int, device: torch.device) -> bool:
+    """Whether a part of a set is copied to the device: the processor reads it where it is, mapped or in memory."""
+    return device.type != "cpu" and nbytes <= RESIDENT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,31 @@ class Gatherer:
         self.x: Tensor = data.x
         self.y = data.labels[self.rows].to(self.device) if data.labels is not None else None
         self.attributes = data.attributes[self.rows].to(self.device) if data.attributes is not None else None
-        self.resident = self.x[0].nbytes * len(self.rows) <= RESIDENT_BYTES
+        self.resident = resides(self.x[0].nbytes * len(self.rows), self.device)
         if self.resident:
-            self.x = torch.index_select(self.x, 0, self.rows).to(self.device)
+            self.x = self._copied()
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def _copied(self) -> Tensor:
+        """The rows of the split, on the device."""
+        copied = torch.empty((len(self.rows), *self.x.shape[1:]), dtype=self.x.dtype, device=self.device)
+        for start in range(0, len(self.rows), _CHUNK):
+            copied[start : start + _CHUNK] = self.x.index_select(0, self.rows[start : start + _CHUNK])
+        return copied
+
+    def _raw(self, picks: Tensor) -> Tensor:
+        """The examples as they are stored, on the device. `picks` may be on the device or not."""
+        if self.resident:
+            return self.x.index_select(0, picks.to(self.device))
+        rows = self.rows.index_select(0, picks.cpu())
+        if self.device.type == "cpu":
+            return self.x.index_select(0, rows)
+        # From pinned memory the copy runs while the device still computes and this thread goes on.
+        pinned = self.device.type == "cuda"
+        host = torch.empty((len(rows), *self.x.shape[1:]), dtype=self.x.dtype, pin_memory=pinned)
+        return torch.index_select(self.x, 0, rows, out=host).to(self.device, non_blocking=pinned)
 
     @property
     def augments(self) -> bool:
@@ -73,12 +99,7 @@ class Gatherer:
 
         augment: mirror and move the images as the set's settings say, also by draws of `rng`.
         """
-        if self.resident:
-            here = picks.to(self.device)
-            raw = torch.index_select(self.x, 0, here)
-        else:
-            here = picks.to(self.device)
-            raw = torch.index_select(self.x, 0, self.rows[picks]).to(self.device)
+        here, raw = picks.to(self.device), self._raw(picks)
         if augment and self.augments:
             raw = moved(raw, self.flip, self.shift, rng)
         x = to_range(raw, self.value_range)
