@@ -259,7 +259,7 @@ def _ours(request: Request, data: ImageSet, folder: Path) -> Side:
     memory_format = torch.channels_last if execute.channels_last else torch.contiguous_format
     batches = TrainBatches(Gatherer(data, "train", net.value_range, execute.device, memory_format), train.batch_size, 0)
     endless = train.replace(epochs=0, max_steps=NEVER, checkpoint_every=NEVER)
-    low = [p.name for p in net.phases if execute.bf16 and p.low_precision and not p.double_backward]
+    low = [p.name for p in net.phases if execute.in_bf16(p)]
     words = ["compiled" if execute.compiled else "eager"]
     words.append("bf16" if len(low) == len(net.phases) else f"bf16 in {', '.join(low)}" if low else "float32")
     words += ["channels_last"] if execute.channels_last else []

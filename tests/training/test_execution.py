@@ -55,6 +55,21 @@ def test_autocast_leaves_adversarial_and_double_backward_phases_alone():
     ):
         with run.autocast(phase):
             assert net[0](x).dtype == dtype
+    with run.autocast(None):
+        assert net[0](x).dtype == torch.float32
+
+
+def test_bf16_that_is_asked_for_reaches_adversarial_phases_and_shared_forwards():
+    run = execution.decide(build(), TrainSettings(device="cpu", precision="bf16"), 1)
+    net = (torch.nn.Linear(2, 2),)
+    x = torch.ones(1, 2)
+    for phase, dtype in (
+        (Phase("b", net, low_precision=False), torch.bfloat16),
+        (Phase("c", net, double_backward=True), torch.float32),
+        (None, torch.bfloat16),
+    ):
+        with run.autocast(phase):
+            assert net[0](x).dtype == dtype
 
 
 def test_bf16_losses_are_close_to_float32_ones_and_are_summed_in_float32():

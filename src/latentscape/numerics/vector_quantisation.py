@@ -12,7 +12,8 @@ from torch import Tensor
 def nearest(z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
     """Index of the nearest entry of the codebook for each vector, N int64 (eq. 1); the lowest index where two tie."""
     # ‖z − e‖² = ‖z‖² − 2·z·e + ‖e‖², and ‖z‖² is the same for all entries.
-    return (codebook_KD.square().sum(1) - 2 * z_ND @ codebook_KD.T).argmin(1)
+    with torch.autocast(z_ND.device.type, enabled=False):  # in bf16 entries that are close to each other would tie
+        return (codebook_KD.square().sum(1) - 2 * z_ND @ codebook_KD.T).argmin(1)
 
 
 def straight_through(z: Tensor, quantised: Tensor) -> Tensor:

@@ -53,23 +53,32 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Execution:
-    """The decisions, as they stand in checkpoints."""
+    """The decisions, as they stand in checkpoints.
+
+    bf16: in the phases that keep their gradients in it. bf16_everywhere: in the others too, but for those that take a
+    derivative of a derivative; only where the user asks for it.
+    """
 
     device: str
     threads: int
     bf16: bool
     compiled: bool
     channels_last: bool
+    bf16_everywhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
-    def autocast(self, phase: Phase) -> contextlib.AbstractContextManager:
-        """bf16 around the phases that keep their gradients in it."""
-        if self.bf16 and phase.low_precision and not phase.double_backward:
+    def autocast(self, phase: Phase | None) -> contextlib.AbstractContextManager:
+        """bf16 around a phase that may take it; None: the forward that phases share, only where bf16 is everywhere."""
+        if self.in_bf16(phase) if phase else self.bf16_everywhere:
             return torch.autocast(torch.device(self.device).type, torch.bfloat16)
         return contextlib.nullcontext()
+
+    def in_bf16(self, phase: Phase) -> bool:
+        """Whether the phase runs in bf16."""
+        return self.bf16 and (phase.low_precision or self.bf16_everywhere) and not phase.double_backward
 
     def place(self, model: M) -> M:
         """Move to the device and memory format."""
@@ -95,7 +104,7 @@ def decide(model: Trained, s: TrainSettings, steps: int) -> Execution:
     auto = pays and steps >= COMPILE_PAYS_AFTER_STEPS and _has_compiler(device)
     compiled = auto if s.compile == "auto" else s.compile == "on"
     threads = s.threads or torch.get_num_threads()
-    return Execution(str(device), threads, bf16, compiled, convolutional)
+    return Execution(str(device), threads, bf16, compiled, convolutional, s.precision == "bf16")
 
 
 def _has_compiler(device: torch.device) -> bool:

@@ -200,7 +200,8 @@ class Loop:
         if not self.model.has_shared:
             return {}
         self._let_move(None)
-        return self.model.shared(*self.crew.deal(self.model, "shared", batch, self.rng))
+        with self.execution.autocast(None):
+            return self.model.shared(*self.crew.deal(self.model, "shared", batch, self.rng))
 
     def _turn(self, phase: Phase, batch: Batch, shared: Draws) -> None:
         self._let_move(phase)

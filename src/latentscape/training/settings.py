@@ -34,7 +34,10 @@ class TrainSettings(Settings):
     ema_halflife_images: int = setting(0, "half-life of the weight average used for evaluation; 0: off", at_least=0)
     on_warning: Literal["warn", "stop"] = setting("warn", "what a failure detector does")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps, …")
-    precision: Literal["auto", "float32", "bf16"] = setting("auto", "auto: bf16 where the processor multiplies it")
+    precision: Literal["auto", "float32", "bf16"] = setting(
+        "auto",
+        "auto: bf16 where the processor multiplies it and a phase keeps its gradients; bf16: adversarial phases, too",
+    )
     compile: Literal["auto", "on", "off"] = setting("auto", "torch.compile; auto: where the run is long enough to pay")
     threads: int = setting(0, "CPU threads; 0: all cores", at_least=0)
     log_every: int = setting(50, "steps between log records", at_least=1)
