@@ -248,6 +248,10 @@ def test_a_zip_that_is_none_or_damaged(faces, refused):
     data = load_data(faces, SMALL)
     assert [file for file, _ in data.findings.unreadable] == ["000002.jpg"]
     assert "damaged in the zip" in data.findings.unreadable[0][1]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other/img_align_celeba/000002.jpg", b"another of the name")
+    with refused("must hold each picture once, found 000002.jpg twice"):
+        load_data(faces, SMALL)
     path.write_bytes(b"PK no zip")
     with refused("is not a zip file that can be read"):
         load_data(faces, SMALL)

@@ -235,8 +235,9 @@ def test_fractions_are_an_attribute_unless_asked_for(tmp_path, refused):
 
 
 def test_a_column_gives_the_split(tmp_path, refused):
-    path = write(tmp_path / "a.parquet", {"image": [png(i) for i in range(3)], "split": ["train", "val", "test"]})
-    assert load_data(path).sizes() == {"train": 1, "valid": 1, "test": 1}
+    images = [png(0), b"broken", png(2), png(3), png(4)]
+    path = write(tmp_path / "a.parquet", {"image": images, "split": ["train", "val", "val", "test", "test"]})
+    assert load_data(path).split.tolist() == [0, 1, 2, 2]
     bad = write(tmp_path / "b.parquet", {"image": [png(i) for i in range(3)], "split": ["train", "no", "test"]})
     with refused("column split", "'no'"):
         load_data(bad)

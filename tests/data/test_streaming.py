@@ -218,6 +218,7 @@ def test_an_attribute_is_the_label_of_the_stream_too(folder):
     batch = batches(images).next()
     assert batch.attributes is not None
     assert torch.equal(batch.y, batch.attributes[:, 1].long())
+    assert load_stream(folder, ALL).label_names == ("0", "1", "2")  # what was packed for one is not read for the other
     assert images.fingerprint != load_stream(folder, ALL).fingerprint
 
 
