@@ -202,13 +202,14 @@ def read_list(path: Path, names: tuple[str, ...], allowed: tuple[int, ...] = ())
     head = lines[at].split() if len(lines) > at else []
     if head and not _FILE.fullmatch(head[0]):
         names, at = tuple(head[1:] if head[0] == "image_id" else head), at + 1
+    read = _reader(allowed)
     files: list[str] = []
     rows: list[list[int]] = []
     for number, line in enumerate(lines[at:], at + 1):
         words = line.split()
         if not words:
             continue
-        numbers = _numbers(words[1:], allowed)
+        numbers = _numbers(words[1:], read)
         if numbers is None or len(numbers) != len(names) or not _FILE.fullmatch(words[0]):
             raise DataError(_malformed(path, number, words, names, allowed))
         files.append(words[0])
@@ -220,19 +221,23 @@ def read_list(path: Path, names: tuple[str, ...], allowed: tuple[int, ...] = ())
     return Listed(files, names, np.array(rows, np.float32).reshape(len(files), len(names)))
 
 
-def _numbers(words: list[str], allowed: tuple[int, ...]) -> list[int] | None:
-    """The words as numbers, None if one is none or not among those allowed."""
+def _numbers(words: list[str], read: Callable[[str], int]) -> list[int] | None:
+    """The words as numbers, None if one is none."""
     try:
-        numbers = [int(word) for word in words]
-    except ValueError:
+        return [read(word) for word in words]
+    except (ValueError, KeyError):
         return None
-    return numbers if not allowed or set(numbers).issubset(allowed) else None
+
+
+def _reader(allowed: tuple[int, ...]) -> Callable[[str], int]:
+    """What makes a word a number: whole ones, or those of `allowed` alone."""
+    return {str(value): value for value in allowed}.__getitem__ if allowed else int
 
 
 def _malformed(path: Path, number: int, words: list[str], names: tuple[str, ...], allowed: tuple[int, ...]) -> str:
     kind = f"of {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}" if allowed else "that are whole numbers"
     wanted = f"a picture's name and {len(names)} value{'s' * (len(names) != 1)} {kind}"
-    odd = [word for word in words[1:] if _numbers([word], allowed) is None]
+    odd = [word for word in words[1:] if _numbers([word], _reader(allowed)) is None]
     found = f"{odd[0][:20]!r}" if odd else f"{len(words) - 1} for {words[0][:20]!r}"
     return f"line {number} of {path} must hold {wanted}, found {found}; {_GET}"
 
