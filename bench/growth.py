@@ -70,9 +70,10 @@ def run(name: str, args: argparse.Namespace, quiet: machine.Quiet) -> dict[str, 
     """Time one axis."""
     axis = AXES[name]
     with ExitStack() as stack:
-        workers = {value: Worker(axis.request(value, args)) for value in axis.values}
-        for worker in workers.values():
-            stack.callback(worker.close)
+        workers: dict[int, Worker] = {}
+        for value in axis.values:
+            workers[value] = Worker(axis.request(value, args))
+            stack.callback(workers[value].close)
         for worker in workers.values():
             machine.wait_for_quiet(quiet.limit, quiet.patience_s)
             worker.ask("settle", args.seconds)

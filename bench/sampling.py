@@ -188,7 +188,7 @@ def _pictures(n: int) -> ImageSet:
 
 def serve(connection: Any, request: Request) -> None:
     """In a process of its own: say which jobs there are, then time those that are asked for, in pictures a second."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EOFError):
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EOFError, BrokenPipeError):
         ways = plain_ways(request) if request.side == "plain" else our_ways(request, Path(folder))
         for sides in ways.values():
             for work in sides.values():
@@ -205,9 +205,10 @@ def run(name: str, args: argparse.Namespace, quiet: machine.Quiet) -> list[dict[
     """Time one net's jobs; a line of the table each."""
     n, answers = args.n or MODELS[name][2], []
     with contextlib.ExitStack() as stack:
-        workers = [Worker(Request(side, name, n), serve) for side in ("plain", "latentscape")]
-        for worker in workers:
-            stack.callback(worker.close)
+        workers: list[Worker] = []
+        for side in ("plain", "latentscape"):
+            workers.append(Worker(Request(side, name, n), serve))
+            stack.callback(workers[-1].close)
         for job in workers[0].about:
             turns = {way: partial(w.ask, job, way) for w in workers for way in w.about[job]}
             found = machine.take_turns(turns, args.rounds, quiet)

@@ -118,7 +118,9 @@ class Request:
         return (
             name,
             config,
-            overrides.train_settings(name, DataShape(self.shape or self.row.shape), config, found.train),
+            overrides.train_settings(
+                name, DataShape(self.shape or self.row.shape), config, found.train, self.images or self.row.images
+            ),
         )
 
     def pictures(self) -> ImageSet:
@@ -308,7 +310,7 @@ def serve(connection: Any, request: Request) -> None:
         connection.send({**{key: getattr(side, key) for key in told}, "data": data.name, "before": before})
 
         def talk() -> Generator[int, None, None]:
-            with contextlib.suppress(EOFError):  # nobody asks any more
+            with contextlib.suppress(EOFError, BrokenPipeError):  # nobody asks any more
                 while True:
                     job, *values = connection.recv()
                     connection.send((yield from getattr(side, job)(*values)))
