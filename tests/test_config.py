@@ -239,6 +239,17 @@ def test_what_is_given_wins_over_the_model_s_defaults_and_those_over_the_package
     assert (both.max_steps, both.epochs) == (7, 3)
 
 
+@pytest.mark.parametrize(
+    ("examples", "batch"), [(0, 64), (1_500, 64), (25_599, 64), (25_600, 128), (60_000, 256), (10**7, 256)]
+)
+def test_a_larger_batch_is_taken_where_the_set_leaves_enough_steps(examples: int, batch: int) -> None:
+    shape, config = DataShape((1, 28, 28)), models.model_class("vae").Config(net="mlp")
+    assert overrides.train_settings("vae", shape, config, {}, examples).batch_size == batch
+    assert overrides.train_settings("vae", shape, config, {"batch_size": 32}, examples).batch_size == 32
+    conv = models.model_class("vae").Config()
+    assert overrides.train_settings("vae", shape, conv, {}, examples).batch_size == 64
+
+
 def test_scaling_multiplies_what_counts_steps_and_nothing_else() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Counted(Settings):

@@ -188,7 +188,9 @@ def _budget(run: Run, recipe: dict[str, Any], scale: float) -> float:
     if not isinstance(run.model, Trained):
         return scale
     given = overrides.sort(recipe["model"], recipe["settings"]).train
-    asked = overrides.train_settings(recipe["model"], run.data.shape, run.model.config, given)
+    asked = overrides.train_settings(
+        recipe["model"], run.data.shape, run.model.config, given, run.data.sizes()["train"]
+    )
     made = TrainSettings.from_dict(run.folder.config()["train"])
     return _steps(run, made) / _steps(run, asked)
 

@@ -111,7 +111,10 @@ class Model(nn.Module, ABC):
 
     @classmethod
     def training_defaults(cls, shape: DataShape, config: Any) -> dict[str, Any]:
-        """Training settings (names of `training.settings.TrainSettings`) that suit this model on such data."""
+        """Training settings (names of `training.settings.TrainSettings`) that suit this model on such data.
+
+        batch_size_at_most instead of batch_size: a larger batch for larger sets; see `tasks.overrides`.
+        """
         return {}
 
     def notes(self) -> list[str]:

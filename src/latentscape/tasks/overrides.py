@@ -49,9 +49,22 @@ def model_settings(model: str, given: Mapping[str, Any]) -> Any:
     return models.model_class(model).Config.from_dict(given)
 
 
-def train_settings(model: str, shape: DataShape, config: Any, given: Mapping[str, Any]) -> TrainSettings:
-    """The package's defaults, then the model's for such data, then what was given."""
+STEPS_AN_EPOCH = 200
+"""What a set must leave in an epoch for a model's larger batch to be taken."""
+
+
+def train_settings(
+    model: str, shape: DataShape, config: Any, given: Mapping[str, Any], examples: int = 0
+) -> TrainSettings:
+    """The package's defaults, then the model's for such data, then what was given.
+
+    examples: how many there are to train on; 0: unknown, which leaves the batch at the package's default.
+    """
     defaults = models.model_class(model).training_defaults(shape, config)
+    largest = defaults.pop("batch_size_at_most", 0)
+    fits = min(largest, 1 << max(0, (examples // STEPS_AN_EPOCH).bit_length() - 1))  # a power of two
+    if fits > TrainSettings.batch_size:
+        defaults["batch_size"] = fits
     if given.get("max_steps") and "epochs" not in given:
         defaults["epochs"] = 0  # an asked number of steps is not cut short by the default number of epochs
     return TrainSettings.from_dict({**defaults, **given})

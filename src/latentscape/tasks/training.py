@@ -122,7 +122,7 @@ def train(
     config = overrides.model_settings(model, given.model)
     data_settings = DataSettings.from_dict(given.data)
     images = crew.first(lambda: load_data(data, data_settings, progress=not isinstance(console, Silent)))
-    train_settings = overrides.train_settings(model, images.shape, config, given.train)
+    train_settings = overrides.train_settings(model, images.shape, config, given.train, images.sizes()["train"])
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     _check_fits(net, train_settings, images)
     _check_shares(net, train_settings, images, crew)
