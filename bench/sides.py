@@ -297,7 +297,8 @@ def difference(workload: str) -> str:
 
 def serve(connection: Any, request: Request) -> None:
     """In a process of its own: say what the side is, then do the jobs that are asked for."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        _compile_anew(folder)
         data = request.pictures()
         machine.reset_peak()
         before = machine.resident().get("rss", 0)
@@ -316,6 +317,12 @@ def serve(connection: Any, request: Request) -> None:
                     connection.send((yield from getattr(side, job)(*values)))
 
         side.drive(talk())
+
+
+def _compile_anew(folder: str) -> None:
+    """Let nothing that was compiled earlier be found: neither graphs nor the header that torch compiles first."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "compiled")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 class Missing(Exception):
@@ -364,10 +371,3 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-
-
-def cold_cache() -> tempfile.TemporaryDirectory:
-    """Let everything that is compiled from now on, here or in workers, be compiled anew; remove it when done."""
-    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder.name
-    return folder

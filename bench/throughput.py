@@ -19,7 +19,7 @@ from typing import Any
 from bench import machine  # first: it sets what OpenMP reads when torch loads it
 
 # isort: split
-from bench.sides import SIDES, WORKLOADS, Missing, Request, Worker, cold_cache, difference
+from bench.sides import SIDES, WORKLOADS, Missing, Request, Worker, difference
 from latentscape.training import execution
 
 COMPILE_ROUNDS = 3
@@ -214,17 +214,14 @@ def main() -> None:
     args = parser().parse_args()
     device = execution.pick_device(args.device)
     quiet = machine.Quiet(args.busy_limit, args.patience)
-    with cold_cache():
-        peak = quiet.run(lambda: machine.matrix_peak(device))
-        about = machine.describe(device)
-        print(machine.heading(about))
-        print(
-            "fastest matrix product: " + ", ".join(f"{k} {v / 1e9:,.0f} GFLOP/s" for k, v in peak.items()), flush=True
-        )
-        answers = []
-        for workload in list(WORKLOADS) if args.workload == "all" else [args.workload]:
-            answers.append(run(workload, args, peak, quiet))
-            print(printed(answers[-1]), flush=True)
+    peak = quiet.run(lambda: machine.matrix_peak(device))
+    about = machine.describe(device)
+    print(machine.heading(about))
+    print("fastest matrix product: " + ", ".join(f"{k} {v / 1e9:,.0f} GFLOP/s" for k, v in peak.items()), flush=True)
+    answers = []
+    for workload in list(WORKLOADS) if args.workload == "all" else [args.workload]:
+        answers.append(run(workload, args, peak, quiet))
+        print(printed(answers[-1]), flush=True)
     if quiet.said():
         print(f"\n{quiet.said()}")
     machine.report(
