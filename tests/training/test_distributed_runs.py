@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -52,7 +53,14 @@ def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     finally:
         for p in processes:
             p.kill()
-    return [(p.returncode, out, err) for p, (out, err) in zip(processes, said, strict=True)]
+    return [(p.returncode, out, _without_torchs(err)) for p, (out, err) in zip(processes, said, strict=True)]
+
+
+def _without_torchs(words: str) -> str:
+    """Without the log lines of PyTorch's own C++, which speaks where a connection ends: [W1121 20:05 Store.cpp:1] …"""
+    return "".join(
+        line for line in words.splitlines(keepends=True) if not re.match(r"\[(rank\d+\]:)?\[?[WEIF]\d{3}", line)
+    )
 
 
 def newest_step(run: Path) -> int:
