@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentscape.data import load_data
-from latentscape.data.picture import fit_picture
+from latentscape.data.picture import fitted
 from latentscape.errors import AbilityError, ConfigError, DataError
 from latentscape.pictures import files
 from latentscape.runs import load_run
@@ -220,7 +220,7 @@ def test_picture_files_are_made_grey_stretched_and_scaled(signed: Run, tmp_path:
     answer = probe(signed.path, [tmp_path / "wide.png", tmp_path / "again" / "wide.png"], n=3, out=tmp_path / "p.png")
     expected = {}
     for path, turned in ((tmp_path / "wide.png", pixels), (tmp_path / "again" / "wide.png", pixels[::-1])):
-        grey = np.asarray(fit_picture(Image.fromarray(turned).convert("L"), (8, 8), "stretch"), np.float32)
+        grey = np.asarray(fitted(Image.fromarray(turned).convert("L"), (8, 8), "stretch")[0], np.float32)
         expected[path] = says(signed, torch.from_numpy(grey / 127.5 - 1)[None, None])[0]
     entry = of(answer, "pictures")
     assert entry["n"] == 2
