@@ -249,8 +249,10 @@ def main() -> None:
     quiet = machine.Quiet(args.busy_limit, args.patience)
     about = machine.describe(execution.pick_device("auto"))
     print(machine.heading(about), flush=True)
-    answers = [answer for name in args.models for answer in run(name, args, quiet)]
-    print(printed(answers))
+    answers = []
+    for name in args.models:
+        answers += run(name, args, quiet)
+        print(printed(answers), flush=True)
     if quiet.said():
         print(quiet.said())
     machine.report({"machine": about, "load": quiet.to_dict(), "answers": answers}, args)
