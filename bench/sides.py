@@ -115,13 +115,8 @@ class Request:
         asked |= {"batch_size": self.batch_size} if self.batch_size else {}
         found = overrides.sort(name, asked | self.more)
         config = overrides.model_settings(name, found.model)
-        return (
-            name,
-            config,
-            overrides.train_settings(
-                name, DataShape(self.shape or self.row.shape), config, found.train, self.images or self.row.images
-            ),
-        )
+        shape, images = DataShape(self.shape or self.row.shape), self.images or self.row.images
+        return name, config, overrides.train_settings(name, shape, config, found.train, images)
 
     def pictures(self) -> ImageSet:
         """The training set."""

@@ -155,7 +155,8 @@ def test_settings_are_the_recipes_but_for_what_is_asked() -> None:
     assert (config.slope, config.latent_dim) == (0.01, 7)
     assert (train.batch_size, train.learning_rate, train.beta1, train.epochs) == (32, 2e-4, 0.5, 3)
     assert train.precision == "float32"
-    assert Request("mlp-vae", batch_size=0).settings()[2].batch_size >= 1  # the product's own
+    own = [Request("mlp-vae", batch_size=0, images=n).settings()[2].batch_size for n in (1_000, 60_000)]
+    assert own[0] < own[1] == Request("mlp-vae", batch_size=0).settings()[2].batch_size  # the product's own, by the set
 
 
 def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
