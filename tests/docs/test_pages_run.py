@@ -23,7 +23,7 @@ from latentscape.tasks import training
 
 pytestmark = pytest.mark.slow
 
-NEEDS_DOWNLOAD = {"mnist", "fashion-mnist", "kmnist", "stacked-mnist"}
+NEEDS_DOWNLOAD = {"mnist", "fashion-mnist", "kmnist", "stacked-mnist", "celeba"}
 TO_RUN = [
     (page, name)
     for page, name in zip(PAGES, NAMES, strict=True)

@@ -145,6 +145,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):  # a list of groups of files: a line per group
         joint = "\n" if value and isinstance(value[0], (list, tuple)) else ", "
         return joint.join(_plain(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from latentscape.cli.parsing import JSON, command_line, first, parse, words_before_flags
+from latentscape.cli.parsing import JSON, PRECISION, command_line, first, parse, words_before_flags
 from latentscape.cli.registry import command
 from latentscape.cli.terminal import number, table
 from latentscape.errors import ConfigError
@@ -175,6 +175,7 @@ def embed(args: list[str]) -> None:
             "split": (SPLITS, "test", "which part of the run's data; other data: all"),
             "label": (str, "", "conditional models: the class of your own pictures"),
             "scores": (bool, True, "read labels and attributes off the latents, where the data has them"),
+            "precision": PRECISION,
             "out": (str, "", "X.npy, X.csv or X.parquet; empty: the run's pictures/latents.npy"),
             "json": JSON,
         },
@@ -188,6 +189,7 @@ def embed(args: list[str]) -> None:
         split=options["split"],
         label=options["label"] or None,
         scores=options["scores"],
+        precision=options["precision"],
         out=options["out"] or None,
     )
     if options["json"]:

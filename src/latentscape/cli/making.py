@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from latentscape.cli.parsing import JSON, command_line, first, given, parse, settings_of, words_before_flags
+from latentscape.cli.parsing import JSON, PRECISION, command_line, first, given, parse, settings_of, words_before_flags
 from latentscape.cli.registry import command
 from latentscape.cli.terminal import Terminal
 
@@ -28,6 +28,7 @@ def sample(args: list[str]) -> None:
             ),
             "temperature": (float, 1.0, "how far draws stand from the prior's mean, relative to the prior's own"),
             "label": (str, "", "conditional models: the class to draw, by name or number; empty: all in turn"),
+            "precision": PRECISION,
             "out": (str, "", "X.npy, X.png, X.gif, X.mp4 or a folder; empty: the run's pictures"),
             "json": JSON,
         },
@@ -42,6 +43,7 @@ def sample(args: list[str]) -> None:
         out=options["out"] or None,
         temperature=options["temperature"],
         label=options["label"] or None,
+        precision=options["precision"],
         command=command_line(),
         report=Terminal().say,
     )

@@ -42,8 +42,11 @@ def to_uint8(x_NCHW: ArrayLike) -> NDArray[np.uint8]:
         return x
     if x.dtype.kind not in "fb":
         raise ValueError(f"images are uint8 or floats in [0, 1], got {x.dtype}")
-    unit = np.clip(np.nan_to_num(x.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
-    return np.rint(unit * 255.0).astype(np.uint8)
+    scaled = np.multiply(x, 255.0, dtype=np.float32)
+    np.clip(scaled, 0.0, 255.0, out=scaled)
+    if np.isnan(scaled.min(initial=0.0)):  # a minimum over values that are not numbers is none either
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def to_rgb(x_NCHW: ArrayLike) -> NDArray[np.uint8]:

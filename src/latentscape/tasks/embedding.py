@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentscape.contract import Encodes, Model
+from latentscape.contract import Batch, Encodes, Model
 from latentscape.data import ImageSet
 from latentscape.data.batches import Gatherer, in_order
 from latentscape.data.imageset import SPLITS
@@ -22,6 +22,7 @@ from latentscape.runs import RunFolder
 from latentscape.tasks import inputs, using
 from latentscape.tasks.evaluating import KNN_TRAIN, is_own, load_for, pick_device
 from latentscape.tasks.showing import Stage
+from latentscape.training import heap
 from latentscape.training.checkpoint import write_atomically
 
 PROBE_TRAIN = 20_000
@@ -52,7 +53,7 @@ def usable(folder: RunFolder, model: Model, images: ImageSet, split: str) -> Ten
     return (images.labels[rows] >= 0).nonzero()[:, 0]
 
 
-def latents_of(model: Any, images: ImageSet, split: str, picks: Tensor) -> Tensor:
+def latents_of(model: Any, images: ImageSet, split: str, picks: Tensor, *, bf16: bool = False) -> Tensor:
     """Latents z_NL (posterior means) of the examples at given positions of a split, on the CPU."""
     device = pick_device(model)
     model.eval().to(device)
@@ -60,16 +61,16 @@ def latents_of(model: Any, images: ImageSet, split: str, picks: Tensor) -> Tenso
         source = Gatherer(images, split, model.value_range, device)
         if not len(picks):
             raise DataError(f"none of the {split} examples of {images.name} can be encoded, since none has a label")
-        return encode.encode_all(model, in_order(source, picks=picks))[0]
+        return encode.encode_all(model, in_order(source, picks=picks), bf16=bf16)[0]
     finally:
         model.to("cpu")
 
 
-def encoded(model: Any, x_NX: Tensor, y_N: Tensor | None) -> Tensor:
+def encoded(model: Any, x_NX: Tensor, y_N: Tensor | None, *, bf16: bool = False) -> Tensor:
     """Latents z_NL of examples at hand, on the CPU."""
     parts = torch.arange(len(x_NX)).split(250)
-    with torch.no_grad():
-        return torch.cat([model.encode(x_NX[p], None if y_N is None else y_N[p]).float() for p in parts])
+    batches = (Batch(x_NX[p], None if y_N is None else y_N[p]) for p in parts)
+    return encode.encode_all(model, batches, bf16=bf16)[0]
 
 
 def labels_of(stage: Stage, given: inputs.Inputs, label: str | int | None) -> Tensor | None:
@@ -94,6 +95,7 @@ def some_of(positions: Tensor, most: int) -> Tensor:
 # ---- the command -------------------------------------------------------------------------------------------------
 
 
+@heap.kept("cpu")
 def embed(
     path: Path | str,
     pictures: Sequence[Path | str] = (),
@@ -102,13 +104,15 @@ def embed(
     split: str = "test",
     label: str | int | None = None,
     scores: bool = True,
+    precision: str = "float32",
     out: Path | str | None = None,
 ) -> dict[str, Any]:
     """Write the latents of a set, or of pictures, and say what can be read off them.
 
     out: X.npy: float32 N×L; X.csv, X.parquet: a line for each example with its name, and as far as they are known its
     split, label and attributes, then z1 … zL; the run's pictures/latents.npy if None. split: train, valid, test or
-    all; of other data than the run's own, all. label: what a model that reads labels is told of pictures. scores:
+    all; of other data than the run's own, all. label: what a model that reads labels is told of pictures. precision:
+    "float32" or "bf16", see `latents.encode`; scores are read off float32. scores:
     `knn_accuracy` and `probe_accuracy` where the set has labels, and `r2` by attribute: fitted to training latents,
     read on the test part, or the validation part without one. Raises `UserError`.
     """
@@ -119,16 +123,18 @@ def embed(
     target = Path(out) if out else folder.pictures_path / "latents.npy"
     if target.suffix.lower() not in ENDINGS:
         raise ConfigError(f"latents are written to X.npy, X.csv or X.parquet, got --out {target}")
+    bf16 = using.in_bf16(precision)
     answer: dict[str, Any] = {"run": str(folder.path)}
     if pictures:
         given = inputs.examples(folder, model, pictures, data=data)
-        z_NL, columns = encoded(model, given.x, labels_of(stage, given, label)), {"name": list(given.names)}
+        z_NL, columns = encoded(model, given.x, labels_of(stage, given, label), bf16=bf16), {"name": list(given.names)}
         said = given.said
     else:
         images = load_for(folder, data)
         split = split if data is None or is_own(folder.config(), data) else "all"
         picks = usable(folder, model, images, split)
-        z_NL, said = latents_of(model, images, split, picks), f"{len(picks):,} {split} examples of {images.name}"
+        z_NL = latents_of(model, images, split, picks, bf16=bf16)
+        said = f"{len(picks):,} {split} examples of {images.name}"
         columns = _columns(images, images.indices(split)[picks], picks)
         answer |= {"split": split} | (_scores(folder, model, images) if scores else {})
     _write(target, z_NL, columns)

@@ -34,6 +34,7 @@ from latentscape.runs import RunFolder
 from latentscape.tasks import classify, judging
 from latentscape.tasks.classify import to_unit
 from latentscape.tasks.training import Console
+from latentscape.training import heap
 
 BATCH = 500
 """Examples that go through a model at once."""
@@ -142,7 +143,7 @@ def load_for(folder: RunFolder, data: Any = None) -> ImageSet:
             raise RunError(f"{folder.path} names no data on disk; say which to use with --data")
         return load_data(config["run"]["data"], settings)
     # What belongs to the run's own data alone.
-    settings = settings.replace(labels="", label_column="", labelled=0, limit=0, only_classes="")
+    settings = settings.replace(labels="", label_column="", labelled=0, limit=0, only_classes="", label_attribute="")
     if len(shape) == 3:
         settings = settings.replace(size=f"{shape[1]}x{shape[2]}", mode={1: "grey", 3: "rgb"}.get(shape[0], "auto"))
     images = load_data(data, settings)
@@ -404,6 +405,7 @@ def _bound(model: Model, name: str, images: ImageSet, split: str, samples: int, 
     return {"iwae_nats": float(bound_N.mean())}, {"importance": beside, "intervals": intervals}
 
 
+@heap.kept("cpu")
 def evaluate(
     path: Path | str,
     *,

@@ -23,6 +23,7 @@ from latentscape.contract import Fitted, Model, Trained
 from latentscape.data import DataSettings, ImageSet, describe, load_data
 from latentscape.data.batches import Gatherer, TrainBatches, in_order
 from latentscape.data.names import named
+from latentscape.data.recognise import is_pattern
 from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import adopting, overrides
@@ -223,6 +224,8 @@ def source_of(data: Any) -> str:
     source = str(data) if isinstance(data, (str, Path)) else ""
     if source and not named(data) and Path(data).exists():  # a folder called mnist does not hide the set of that name
         source = str(Path(data).resolve())
+    elif source and is_pattern(source):  # of shards
+        source = str(Path(source).expanduser().absolute())
     return source
 
 

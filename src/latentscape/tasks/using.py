@@ -22,9 +22,11 @@ from latentscape.pictures import files, sheets
 from latentscape.runs import RunFolder
 from latentscape.tasks import showing
 from latentscape.tasks.evaluating import load_for, to_unit
+from latentscape.training import heap
 from latentscape.training.checkpoint import write_atomically
 
 
+@heap.kept("cpu")
 def sample(
     path: Path | str,
     *,
@@ -33,6 +35,7 @@ def sample(
     prior: str = "auto",
     temperature: float = 1.0,
     label: str | int | None = None,
+    precision: str = "float32",
     out: Path | str | None = None,
     command: str = "",
     report: Report | None = None,
@@ -43,7 +46,7 @@ def sample(
     the training latents and kept in the run folder: the next call finds it there and needs no data.
     label: what a model that reads labels decodes under, a class's name or its number from 0; None: all classes in
     turn. A model that reads none refuses one (`AbilityError`).
-    report: takes sentences about the progress of a fit.
+    precision: "float32" or "bf16", see `latents.encode`. report: takes sentences about the progress of a fit.
     sha256: of the bytes of the array that `--out X.npy` holds, whatever is written: uint8 N×C×H×W for images, else
     float32 N×D. The same seed gives the same one on the same machine with the same versions.
     """
@@ -59,17 +62,22 @@ def sample(
     decoder = stage.need(Decodes, "it cannot make pictures from latents")
     z_NL, source = showing.prior_codes(stage, n, seed, prior, temperature, report)
     y_N, under = labels_under(stage, label, n)
-    x = encode.decode_all(decoder, z_NL, y_N)
+    x = encode.decode_all(decoder, z_NL, y_N, bf16=in_bf16(precision))
+    if model.shape.is_image:
+        x = torch.from_numpy(sheets.to_uint8(stage.unit(x)))
     target = Path(out) if out else folder.pictures_path / "samples.png"
     caption = f"{n} latents from {source}, seed {seed}, decoded{under and f' under {under}'}."
     write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", caption)
     answer = {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
-    return answer | {"sha256": _digest(stage, x)} | ({"label": under} if under else {})
+    digest = hashlib.sha256(x.numpy().data).hexdigest()
+    return answer | {"sha256": digest} | ({"label": under} if under else {})
 
 
-def _digest(stage: showing.Stage, x: Tensor) -> str:
-    values = sheets.to_uint8(stage.unit(x)) if stage.model.shape.is_image else x.numpy()
-    return hashlib.sha256(values.tobytes()).hexdigest()
+def in_bf16(precision: str) -> bool:
+    """Whether --precision asks for bf16; `ConfigError` for what is neither that nor float32."""
+    if precision not in ("float32", "bf16"):
+        raise ConfigError(f"--precision must be float32 or bf16, got {precision!r}")
+    return precision == "bf16"
 
 
 def labels_under(stage: showing.Stage, label: str | int | None, n: int) -> tuple[Tensor | None, str]:
@@ -99,9 +107,10 @@ def find_label(stage: showing.Stage, label: str | int) -> tuple[int, str]:
 
 
 def write(target: Path, x: Tensor, stage: showing.Stage, shape: DataShape, title: str, caption: str) -> None:
-    """Write pictures x_NX (model's value range) in the form that the path's ending asks for; vectors as .npy only."""
+    """Write pictures x_NX (uint8, or in the model's value range) as the path's ending says; vectors as .npy only."""
     if shape.is_image:
-        files.save_images(target, sheets.to_uint8(stage.unit(x)), title=title, caption=caption, command=stage.command)
+        values = x.numpy() if x.dtype == torch.uint8 else sheets.to_uint8(stage.unit(x))
+        files.save_images(target, values, title=title, caption=caption, command=stage.command)
         return
     if target.suffix != ".npy":
         raise ConfigError(f"vectors are written to .npy only, got --out {target}")

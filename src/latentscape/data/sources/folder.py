@@ -114,7 +114,7 @@ def load_picture(path: Path, settings: DataSettings) -> Raw:
             picture = decode(path, settings)
         except UnreadableError as reason:
             raise DataError(f"{path} cannot be read: {reason}") from None
-    pixels = picture.pixels
+    pixels = picture.pixels.copy()  # what is decoded may not be written to
     if settings.mode == "rgb" and len(pixels) == 1:
         pixels = np.repeat(pixels, 3, 0)
     findings = Findings(found=1, modes={picture.mode: 1}, sizes={by(picture.size): 1})
