@@ -4,8 +4,8 @@
 
 Sampling is from the prior to uint8 pictures in memory, embedding from uint8 pictures to latents in memory. The plain
 loops are those of course notebooks: eager float32, 64 at a time, a DataLoader over single pictures, a list of NumPy
-arrays. Beside them stand latentscape's net alone, with nothing done to what goes in or comes out, and the whole task,
-which reads the run folder and writes a file.
+arrays. latentscape's stand twice: as they are, and as `--precision bf16` has them. Beside them stand its net alone,
+with nothing done to what goes in or comes out, and the whole task, which reads the run folder and writes a file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from latentscape.pictures import sheets
 from latentscape.runs import RunFolder
 from latentscape.tasks import embedding, showing, training, using
 from latentscape.tasks.evaluating import pick_device
-from latentscape.training import execution
+from latentscape.training import execution, heap
 
 MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
     "mlp-vae": ("vae", {"net": "mlp", "latent_dim": 32}, 10_000),
@@ -97,15 +97,17 @@ def plain_latents(encoder: nn.Module, data: plain.Images, device: torch.device) 
 # ---- latentscape's -----------------------------------------------------------------------------------------------
 
 
-def our_samples(stage: showing.Stage, n: int) -> np.ndarray:
+@heap.kept("cpu")
+def our_samples(stage: showing.Stage, n: int, bf16: bool = False) -> np.ndarray:
     """n pictures, uint8, through what `latentscape sample` calls, without the file."""
     z_NL, _ = showing.prior_codes(stage, n, 0)
-    return sheets.to_uint8(stage.unit(encode.decode_all(stage.need(Decodes), z_NL)))
+    return sheets.to_uint8(stage.unit(encode.decode_all(stage.need(Decodes), z_NL, bf16=bf16)))
 
 
-def our_latents(model: Model, data: ImageSet) -> torch.Tensor:
+@heap.kept("cpu")
+def our_latents(model: Model, data: ImageSet, bf16: bool = False) -> torch.Tensor:
     """Latents of every picture, through what `latentscape embed` calls, without the file."""
-    return embedding.latents_of(model, data, "all", torch.arange(len(data)))
+    return embedding.latents_of(model, data, "all", torch.arange(len(data)), bf16=bf16)
 
 
 @torch.no_grad()
@@ -166,6 +168,7 @@ def our_ways(request: Request, folder: Path) -> Ways:
     found: Ways = {
         "sampling": {
             "latentscape": lambda: our_samples(stage, n),
+            "in bf16": lambda: our_samples(stage, n, bf16=True),
             "its net alone": lambda: decoder_alone(on_device, z_NL),
             "whole task": lambda: using.sample(run.path, n=n, out=folder / "x.npy"),
         }
@@ -174,6 +177,7 @@ def our_ways(request: Request, folder: Path) -> Ways:
         x_NX = data.examples(data.indices("all"), on_device.value_range).to(device)
         found["embedding"] = {
             "latentscape": lambda: our_latents(model, data),
+            "in bf16": lambda: our_latents(model, data, bf16=True),
             "its net alone": lambda: encoder_alone(on_device, x_NX),
             "whole task": lambda: embedding.embed(run.path, data=data, scores=False, out=folder / "z.npy"),
         }
@@ -219,6 +223,7 @@ def run(name: str, args: argparse.Namespace, quiet: machine.Quiet) -> list[dict[
                     "n": n,
                     "images_per_second": {way: machine.spread(values) for way, values in found.items()},
                     "ratio": machine.ratios(found["latentscape"], found["plain"]),
+                    "ratio_in_bf16": machine.ratios(found["in bf16"], found["plain"]),
                     "share_in_the_net": machine.ratios(found["latentscape"], found["its net alone"]),
                     "rounds": found,
                 }
@@ -228,11 +233,12 @@ def run(name: str, args: argparse.Namespace, quiet: machine.Quiet) -> list[dict[
 
 def printed(answers: list[dict[str, Any]]) -> str:
     """The table."""
-    head = ["", "n", "plain", "latentscape", "ratio", "its net alone", "whole task"]
+    head = ["", "n", "plain", "latentscape", "ratio", "in bf16", "ratio", "its net alone", "whole task"]
     rows = []
     for a in answers:
         speed = {way: f"{found['median']:,.0f}" for way, found in a["images_per_second"].items()}
         cells = [speed["plain"], speed["latentscape"], machine.words(a["ratio"])]
+        cells += [speed["in bf16"], machine.words(a["ratio_in_bf16"])]
         rows.append([f"{a['job']}, {a['model']}", f"{a['n']:,}", *cells, speed["its net alone"], speed["whole task"]])
     return machine.table(head, rows) + "\n(images/s; medians; ratio: latentscape to plain, smallest and largest)"
 

@@ -110,7 +110,8 @@ class Request:
     def settings(self) -> tuple[str, Any, TrainSettings]:
         """latentscape's model, its settings and the training's: the recipe's but for what is asked here."""
         name, given = self.row.trained()
-        asked: dict[str, Any] = {key: value for key, value in given.items() if key != "batch_size"}
+        left_out = ("batch_size",) if self.batch_size else ("batch_size", "learning_rate")  # both are the product's
+        asked: dict[str, Any] = {key: value for key, value in given.items() if key not in left_out}
         asked |= {"device": self.device, "precision": self.precision, "compile": self.compile, "threads": self.threads}
         asked |= {"batch_size": self.batch_size} if self.batch_size else {}
         found = overrides.sort(name, asked | self.more)

@@ -240,12 +240,22 @@ def test_what_is_given_wins_over_the_model_s_defaults_and_those_over_the_package
 
 
 @pytest.mark.parametrize(
-    ("examples", "batch"), [(0, 64), (1_500, 64), (25_599, 64), (25_600, 128), (60_000, 256), (10**7, 256)]
+    ("examples", "batch", "rate"),
+    [
+        (0, 64, 1e-3),
+        (1_500, 64, 1e-3),
+        (12_799, 64, 1e-3),
+        (12_800, 128, 1.26e-3),
+        (60_000, 512, 2e-3),
+        (10**7, 512, 2e-3),
+    ],
 )
-def test_a_larger_batch_is_taken_where_the_set_leaves_enough_steps(examples: int, batch: int) -> None:
+def test_a_larger_batch_is_taken_where_the_set_leaves_enough_steps(examples: int, batch: int, rate: float) -> None:
     shape, config = DataShape((1, 28, 28)), models.model_class("vae").Config(net="mlp")
-    assert overrides.train_settings("vae", shape, config, {}, examples).batch_size == batch
-    assert overrides.train_settings("vae", shape, config, {"batch_size": 32}, examples).batch_size == 32
+    taken = overrides.train_settings("vae", shape, config, {}, examples)
+    assert (taken.batch_size, taken.learning_rate) == (batch, pytest.approx(rate, rel=1e-3))
+    assert overrides.train_settings("vae", shape, config, {"batch_size": 32}, examples).learning_rate == 1e-3
+    assert overrides.train_settings("vae", shape, config, {"learning_rate": 1e-3}, examples).batch_size == 64
     conv = models.model_class("vae").Config()
     assert overrides.train_settings("vae", shape, conv, {}, examples).batch_size == 64
 

@@ -49,7 +49,7 @@ def model_settings(model: str, given: Mapping[str, Any]) -> Any:
     return models.model_class(model).Config.from_dict(given)
 
 
-STEPS_AN_EPOCH = 200
+STEPS_AN_EPOCH = 100
 """What a set must leave in an epoch for a model's larger batch to be taken."""
 
 
@@ -61,10 +61,11 @@ def train_settings(
     examples: how many there are to train on; 0: unknown, which leaves the batch at the package's default.
     """
     defaults = models.model_class(model).training_defaults(shape, config)
-    largest = defaults.pop("batch_size_at_most", 0)
+    largest, usual = defaults.pop("batch_size_at_most", 0), TrainSettings.batch_size
     fits = min(largest, 1 << max(0, (examples // STEPS_AN_EPOCH).bit_length() - 1))  # a power of two
-    if fits > TrainSettings.batch_size:
+    if fits > usual and not given.keys() & {"batch_size", "learning_rate"}:
         defaults["batch_size"] = fits
+        defaults["learning_rate"] *= (fits / usual) ** (1 / 3)
     if given.get("max_steps") and "epochs" not in given:
         defaults["epochs"] = 0  # an asked number of steps is not cut short by the default number of epochs
     return TrainSettings.from_dict({**defaults, **given})

@@ -21,8 +21,8 @@ from latentscape.training.settings import TrainSettings
 
 M = TypeVar("M", bound=nn.Module)
 
-COMPILE_PAYS_AFTER_STEPS = 15_000
-"""A cold compile costs 10 to 40 s and saves about 2 ms a step on nets without convolutions."""
+COMPILE_PAYS_AFTER_STEPS = 40_000
+"""A cold compile costs 10 to 40 s and saves about 0.7 ms a step on nets without convolutions (docs/performance.md)."""
 
 
 def pick_device(name: str) -> torch.device:
