@@ -46,9 +46,11 @@ quickstart: $(DEV) ## run examples/quickstart.py in an empty folder
 golden: $(DEV) ## record the golden loss curves anew (look at the difference before keeping it)
 	$(PY) -m pytest tests/golden --record
 
-bench: $(DEV) ## time the loop beside a plain PyTorch loop, on noise of MNIST's size
-	$(PY) -m bench.throughput --workload conv-autoencoder
-	$(PY) -m bench.throughput --workload mlp-vae
+bench: $(DEV) ## time training, single levers, sampling and packing beside plain loops, on noise
+	$(PY) -m bench.throughput --workload all
+	$(PY) -m bench.levers
+	$(PY) -m bench.sampling
+	$(PY) -m bench.ingestion
 
 clean: ## remove what builds and tests leave (not .venv, not runs/)
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -34,7 +34,6 @@ from latentscape.contract import Decodes, Model
 from latentscape.data import ImageSet, load_data
 from latentscape.data.settings import DataSettings
 from latentscape.latents import encode
-from latentscape.pictures import sheets
 from latentscape.runs import RunFolder
 from latentscape.tasks import embedding, showing, training, using
 from latentscape.tasks.evaluating import pick_device
@@ -101,7 +100,8 @@ def plain_latents(encoder: nn.Module, data: plain.Images, device: torch.device) 
 def our_samples(stage: showing.Stage, n: int, bf16: bool = False) -> np.ndarray:
     """n pictures, uint8, through what `latentscape sample` calls, without the file."""
     z_NL, _ = showing.prior_codes(stage, n, 0)
-    return sheets.to_uint8(stage.unit(encode.decode_all(stage.need(Decodes), z_NL, bf16=bf16)))
+    pixels = partial(using.to_pixels, stage)
+    return encode.decode_all(stage.need(Decodes), z_NL, bf16=bf16, keep=pixels).numpy()
 
 
 @heap.kept("cpu")

@@ -6,7 +6,7 @@ what comes out differs from float32 by some thousandths of its size. Off, the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -31,16 +31,27 @@ def encode_all(model: Encodes, batches: Iterable[Any], *, bf16: bool = False) ->
 
 @torch.no_grad()
 def decode_all(
-    model: Decodes, z_NL: Tensor, y_N: Tensor | None = None, batch_size: int = 250, *, bf16: bool = False
+    model: Decodes,
+    z_NL: Tensor,
+    y_N: Tensor | None = None,
+    batch_size: int = 250,
+    *,
+    bf16: bool = False,
+    keep: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Decoded x_NX, float32 on the CPU, in the model's value range; z may be on any device."""
+    """Decoded x_NX, float32 on the CPU, in the model's value range; z may be on any device.
+
+    keep: what is kept of each batch instead of all of it, such as its pixels in bytes, made while it is in the
+    processor's cache.
+    """
     device = _ready(model, bf16)
     parts = []
     for start in range(0, len(z_NL), batch_size):
         y = y_N[start : start + batch_size].to(device) if y_N is not None else None
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             x_BX = model.decode(z_NL[start : start + batch_size].to(device), y)
-        parts.append(x_BX.float().cpu().contiguous())
+        x_BX = x_BX.float().cpu().contiguous()
+        parts.append(keep(x_BX) if keep else x_BX)
     return torch.cat(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,19 @@ def sample(
     decoder = stage.need(Decodes, "it cannot make pictures from latents")
     z_NL, source = showing.prior_codes(stage, n, seed, prior, temperature, report)
     y_N, under = labels_under(stage, label, n)
-    x = encode.decode_all(decoder, z_NL, y_N, bf16=in_bf16(precision))
-    if model.shape.is_image:
-        x = torch.from_numpy(sheets.to_uint8(stage.unit(x)))
+    pixels = partial(to_pixels, stage) if model.shape.is_image else None
+    x = encode.decode_all(decoder, z_NL, y_N, bf16=in_bf16(precision), keep=pixels)
     target = Path(out) if out else folder.pictures_path / "samples.png"
     caption = f"{n} latents from {source}, seed {seed}, decoded{under and f' under {under}'}."
     write(target, x, stage, DataShape(tuple(x.shape[1:])), "Samples", caption)
     answer = {"run": str(folder.path), "n": n, "seed": seed, "prior": source, "out": str(target)}
     digest = hashlib.sha256(x.numpy().data).hexdigest()
     return answer | {"sha256": digest} | ({"label": under} if under else {})
+
+
+def to_pixels(stage: showing.Stage, x_NCHW: Tensor) -> Tensor:
+    """Pictures in the model's value range as uint8."""
+    return torch.from_numpy(sheets.to_uint8(stage.unit(x_NCHW)))
 
 
 def in_bf16(precision: str) -> bool:
