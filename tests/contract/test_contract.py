@@ -534,6 +534,10 @@ def move_everything(model: Model) -> None:
 def test_training_defaults_are_training_settings(name: str, shape: tuple[int, ...]) -> None:
     model_class = models.model_class(name)
     defaults = model_class.training_defaults(DataShape(shape), model_class.Config())
+    if "batch_size_at_most" in defaults:
+        assert defaults.pop("batch_size_at_most") > TrainSettings.batch_size
+        assert "learning_rate" in defaults  # which grows with the batch
+        assert "batch_size" not in defaults
     assert isinstance(TrainSettings.from_dict(defaults), TrainSettings)
 
 

@@ -121,7 +121,7 @@ def test_scores_that_look_at_pixels_find_noise(vae, tmp_path, score) -> None:
 def test_another_density_is_another_score(vae, tmp_path) -> None:
     answers = [detect(vae, score="latent", density=d, false_alarm_rate=0.1, out=tmp_path) for d in ("full", "diagonal")]
     assert answers[0]["threshold"] != answers[1]["threshold"]
-    assert answers[0]["auroc"] > 0.5
+    assert answers[0]["auroc"] != answers[1]["auroc"]
 
 
 # ---- the promise -----------------------------------------------------------------------------------------------
