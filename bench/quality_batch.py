@@ -15,7 +15,7 @@ import latentscape
 from latentscape import recipes
 from latentscape.tasks.evaluating import evaluate
 
-CHOICES = ((64, 1e-3), (256, 1e-3), (256, 2e-3), (512, 2e-3), (512, 4e-3))
+CHOICES = ((64, 1e-3), (256, 1e-3), (256, 2e-3), (512, 1e-3), (512, 2e-3), (512, 4e-3))
 """Batch size and learning rate; the first is the row's own."""
 
 
