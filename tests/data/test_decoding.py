@@ -140,8 +140,9 @@ def test_the_program_that_asks_is_not_run_again_and_no_torch_is_imported():
 
 
 WAITING = """
-import os, pathlib, sys
+import os, pathlib, signal, sys
 from latentscape.data import decoding, DataSettings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 decoding.FEWEST, decoding.processors = 1, lambda: 2
 files = sorted(pathlib.Path(sys.argv[1]).iterdir())
 found = decoding.decode_in_order(lambda i: files[i % len(files)], 10**7, DataSettings(size="8"), lambda: None)
@@ -162,8 +163,11 @@ def test_no_process_outlives_the_program(tmp_path, how):
     children = [int(child) for child in program.stdout.readline().split()]
     assert len(children) == 2
     program.send_signal(how)
-    program.wait(30)
-    program.stdout.close()
+    try:
+        program.wait(30)
+    finally:
+        program.kill()
+        program.stdout.close()
     for _ in range(300):
         if not any(_runs(child) for child in children):
             return
