@@ -26,7 +26,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line sets it
 import torch
 
 import latentscape
-from bench.throughput import others_use
+from bench.machine import others_use
 from latentscape import models, recipes
 from latentscape.contract import Batch, Model, Trained
 from latentscape.data import load_data

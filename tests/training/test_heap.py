@@ -22,7 +22,7 @@ def faults(times):
 
 torch.set_num_threads(1)
 with heap.kept("cpu"):
-    faults(2)
+    faults(20)
     inside = faults(20)
 print(inside)
 """
