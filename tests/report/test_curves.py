@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from latentscape.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, charts, even_ticks, thin
@@ -76,6 +76,7 @@ def test_phases_are_named_when_there_are_several():
 values = st.floats(-1e30, 1e30)
 
 
+@example([0.0, 5e-324])
 @given(st.lists(st.one_of(values, st.just(math.nan)), min_size=1, max_size=30))
 def test_everything_drawn_lies_inside_the_axes(ys):
     for chart in charts([record(i, y) for i, y in enumerate(ys)]):

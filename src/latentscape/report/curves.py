@@ -146,8 +146,12 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
+_SMALLEST_RANGE = 1e-300
+"""Of values on an axis: what is closer together has no logarithm of its parts, and is drawn as one value."""
+
+
 def _even_axis(low: float, high: float) -> tuple[Callable[[float], float], list[Tick]]:
-    if high == low:
+    if high - low < _SMALLEST_RANGE:
         low, high = low - (abs(low) * 0.1 or 1), high + (abs(high) * 0.1 or 1)
     pad = 0.05 * (high - low)
     low, high = (0.0 if 0 <= low < 0.2 * high else low - pad), high + pad
