@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from latentscape.tasks.training import train
 from latentscape.training import heap
 
 FAULTS = """
@@ -45,3 +49,16 @@ def test_an_accelerator_and_another_c_library_are_left_alone(monkeypatch: pytest
     monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
     with heap.kept("cpu"):
         pass
+
+
+def test_the_loop_keeps_memory_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def noted(device: str) -> Iterator[None]:
+        asked.append(device)
+        yield
+
+    monkeypatch.setattr(heap, "kept", noted)
+    train("vae", "digits", out=tmp_path / "run", net="mlp", hidden=(8,), latent_dim=2, max_steps=1, device="cpu")
+    assert asked == ["cpu"]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from latentscape.contract import Batch, Draws, Losses, Model, Phase, Trained
 from latentscape.errors import Diverged, OutOfMemory, RunError
-from latentscape.training import distributed, optim, watch
+from latentscape.training import distributed, heap, optim, watch
 from latentscape.training.checkpoint import (
     CheckpointFolder,
     load_state,
@@ -269,7 +269,7 @@ class Loop:
         self.model.train()
         self.crew.align(self.model)
         try:
-            with self._signals():
+            with self._signals(), heap.kept(self.execution.device):
                 self._compare()
                 if not self.progress.step:
                     self._watch()
