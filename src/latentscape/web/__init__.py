@@ -1,0 +1,1 @@
+"""What every HTTP surface shares: addresses and tokens, limits, headers, uploads. It needs no torch."""
