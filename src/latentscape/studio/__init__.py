@@ -1,1 +1,1 @@
-"""The local web page over runs."""
+"""The local web page over runs: `latentscape studio`."""
