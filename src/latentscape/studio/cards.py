@@ -8,15 +8,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from latentscape import models
-from latentscape.contract import Decodes, Encodes, abilities
+from latentscape.contract import abilities
 from latentscape.errors import LatentscapeError
 from latentscape.report import words
 from latentscape.runs import RunFolder
+from latentscape.studio import sheets
 from latentscape.studio.following import Follower
 from latentscape.studio.places import Known
 from latentscape.studio.shelf import newest_step, version_of
 from latentscape.studio.state import state_of
+from latentscape.tasks import comparing
 
 FIRST_METRICS = ("elbo_nats", "fid", "psnr_db", "mse", "error_rate", "energy_distance", "knn_accuracy")
 """Of the metrics a run has, the first of these stands in the list, until the user chooses another."""
@@ -28,12 +29,13 @@ SHEETS = ("samples", "reconstructions", "class_grid", "grid", "map")
 def summary(known: Known, log: Follower) -> dict[str, Any]:
     """The card for the list. A run that cannot be read says why, as its state, instead of being left out.
 
-    id, name, model, data, state {word, text}, step, seconds, images, metrics (as `metrics` gives them), headline: the
-    key of the metric to show, picture: the name of its sheet or "", warnings: how many detectors spoke.
+    id, name, model, data, state {word, text}, progress (0…1 while it trains), step, seconds, images, metrics (as
+    `metrics` gives them), headline: the key of the metric to show, picture: the name of its sheet or "", warnings: how
+    many detectors spoke, version: see `card_version`.
     """
     try:
         folder = known.folder
-        config, data = folder.config(), folder.data()
+        config, data = _config(folder), folder.data()
         with log.lock:
             log.read()
             state = state_of(known, log, config)
@@ -44,6 +46,7 @@ def summary(known: Known, log: Follower) -> dict[str, Any]:
                 "model": str(config["run"]["model"]),
                 "data": str(data.get("name") or config["run"]["data"] or "arrays"),
                 "state": {"word": state.word, "text": state.text},
+                "progress": _progress(config["train"], log) if state.word == "training" else None,
                 "step": log.step,
                 "seconds": log.seconds,
                 "images": log.images,
@@ -59,22 +62,23 @@ def summary(known: Known, log: Follower) -> dict[str, Any]:
 
 def _damaged(known: Known, why: str) -> dict[str, Any]:
     state = {"word": "failed", "text": why}
-    empty = {"model": "", "data": "", "step": None, "seconds": None, "images": None, "metrics": [], "headline": ""}
-    return {"id": known.id, "name": known.name, "state": state, **empty, "picture": "", "warnings": 0, "version": ""}
+    nothing = dict.fromkeys(("progress", "step", "seconds", "images"))
+    empty = {"model": "", "data": "", "metrics": [], "headline": "", "picture": "", "warnings": 0, "version": ""}
+    return {"id": known.id, "name": known.name, "state": state, **nothing, **empty}
 
 
 def whole(known: Known, log: Follower) -> dict[str, Any]:
     """The card for the run's own pages: `summary` and
 
     abilities: what the model can do, the words of `contract.abilities`, with "reconstruct" for one that encodes and
-    decodes. latent_dim (0: none), shape [C, H, W] or [D], is_image, classes, labels (their names), needs_labels,
+    decodes. trouble: why it cannot be opened, or "". latent_dim (0: none), shape [C, H, W] or [D], is_image, classes, labels (their names), needs_labels,
     value_range, attributes (their names), has_weights. config, environment, data_facts, command, commands: rows and
     texts to show. pictures, notes, warnings_said, fitted, measured_on, has_report, path.
     Raises `RunError` for a run that cannot be read.
     """
     folder = known.folder
     config, data = folder.config(), folder.data()
-    card = summary(known, log) | model_facts(folder, config, data)
+    card = summary(known, log) | model_facts(folder)
     place = shlex.quote(str(known.path))
     evaluation = folder.metrics() or {}
     with log.lock:
@@ -100,12 +104,51 @@ def whole(known: Known, log: Follower) -> dict[str, Any]:
     }
 
 
-def model_facts(folder: RunFolder, config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """What the run's model can do and of what size it is, without its weights."""
-    able, facts = _built(str(folder.path.resolve()), (folder.path / "config.toml").stat().st_mtime_ns)
+def news(known: Known, log: Follower, generation: int, records: int) -> dict[str, Any]:
+    """What a page that has seen `records` records of a generation has not: all of it if the generation is another one.
+
+    generation, records: what to give back next time. charts: see `Follower.charts`. state, step, seconds, images,
+    progress (0…1, None where it is not known), version: as in the card, which is to be asked for again when it changes.
+    checkpoint: the newest one's step, or None. films: see `sheets.films`. sheets: kinds that can be drawn.
+    """
+    folder = known.folder
+    config = _config(folder)
+    with log.lock:
+        log.read()
+        seen = records if generation == log.generation else 0
+        told = {
+            "generation": log.generation,
+            "records": log.records,
+            "charts": log.charts(seen),
+            "step": log.step,
+            "seconds": log.seconds,
+            "images": log.images,
+            "progress": _progress(config["train"], log),
+            "state": state_of(known, log, config).__dict__,
+        }
+    return told | {
+        "version": card_version(known),
+        "checkpoint": newest_step(folder),
+        "films": sheets.films(folder),
+        "sheets": sheets.kinds(model_facts(folder)),
+    }
+
+
+def _progress(train: dict[str, Any], log: Follower) -> float | None:
+    """The share of the training that is done, by steps or by epochs, whichever ends it first."""
+    shares = [
+        done / asked
+        for done, asked in ((log.step, train.get("max_steps")), (log.epoch, train.get("epochs")))
+        if done is not None and isinstance(asked, int) and asked
+    ]
+    return min(1.0, max(shares)) if shares else None
+
+
+def model_facts(folder: RunFolder) -> dict[str, Any]:
+    """What the run's model can do and of what size it is, without its weights; `trouble`: why it cannot be built."""
+    config, data = _config(folder), folder.data()
     return {
-        "abilities": list(able),
-        **facts,
+        **_built(str(folder.path.resolve()), _changed(folder)),
         "shape": list(config["run"]["shape"]),
         "is_image": len(config["run"]["shape"]) == 3,
         "classes": config["run"]["classes"],
@@ -116,22 +159,40 @@ def model_facts(folder: RunFolder, config: dict[str, Any], data: dict[str, Any])
 
 
 @functools.lru_cache(maxsize=200)
-def _built(path: str, changed: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Of a model built from its settings; `changed` makes a rewritten config.toml another question."""
+def _built(path: str, changed: int) -> dict[str, Any]:
+    """Facts of a model built from its settings; `changed` makes a rewritten config.toml another question."""
     folder = RunFolder(path)
-    model = folder.build_model()
-    able = abilities(models.model_class(folder.config()["run"]["model"]))
-    able = [a for a, kind in (("encode", Encodes), ("decode", Decodes)) if isinstance(model, kind)] + [
-        a for a in able if a not in ("encode", "decode")
-    ]
-    if isinstance(model, Encodes) and isinstance(model, Decodes):
+    try:
+        model = folder.build_model()
+    except LatentscapeError as error:
+        nothing = {"latent_dim": 0, "needs_labels": False, "value_range": "unit", "parameters": 0, "likelihood": ""}
+        return {"abilities": [], **nothing, "trouble": str(error)}
+    able = abilities(type(model))
+    if "encode" in able and "decode" in able:
         able.append("reconstruct")
-    return tuple(able), {
+    return {
+        "abilities": able,
         "latent_dim": int(getattr(model, "latent_dim", 0)),
         "needs_labels": bool(model.needs_labels),
         "value_range": model.value_range,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "likelihood": comparing._likelihood(model, folder.config()),
+        "trouble": "",
     }
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    """The run's settings, not to be changed by who asks: reading TOML takes most of the time of a card."""
+    return _config_of(folder.path, _changed(folder))
+
+
+@functools.lru_cache(maxsize=2_000)
+def _config_of(path: Path, changed: int) -> dict[str, Any]:
+    return RunFolder(path).config()
+
+
+def _changed(folder: RunFolder) -> int:
+    return (folder.path / "config.toml").stat().st_mtime_ns
 
 
 def card_version(known: Known) -> str:

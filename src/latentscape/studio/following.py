@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from array import array
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,28 @@ HELD_OUT = "held out"
 
 @dataclass
 class Series:
-    """One logged value over the steps."""
+    """One logged value over the steps, and the number of the record that each value came with."""
 
     steps: array[float] = field(default_factory=lambda: array("d"))
     values: array[float] = field(default_factory=lambda: array("d"))
+    records: array[int] = field(default_factory=lambda: array("q"))
 
-    def add(self, step: float, value: float) -> None:
+    def add(self, step: float, value: float, record: int) -> None:
         """A value at a step."""
         self.steps.append(step)
         self.values.append(value)
+        self.records.append(record)
 
     def cut(self, step: float) -> None:
         """Forget what lies after a step."""
         keep = len(self.steps)
         while keep and self.steps[keep - 1] > step:
             keep -= 1
-        del self.steps[keep:], self.values[keep:]
+        del self.steps[keep:], self.values[keep:], self.records[keep:]
 
-    def points(self, start: int = 0) -> curves.Points:
-        """(step, value) from a position on."""
+    def points(self, seen: int = 0) -> curves.Points:
+        """(step, value) of the records after the first `seen`."""
+        start = bisect_right(self.records, seen)
         return list(zip(self.steps[start:], self.values[start:], strict=True))
 
 
@@ -72,7 +76,8 @@ class Follower:
         self.step: int | None = None
         self.images: int | None = None
         self.seconds: float | None = None
-        self.speed: float | None = None
+        self.epoch: float | None = None
+        self.records = 0
 
     def read(self) -> None:
         """Take in what was added since the last call; call it with `lock` held."""
@@ -106,6 +111,7 @@ class Follower:
             self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
+        self.records += 1
         kind, step = record.get("kind"), record.get("step")
         if kind == "resumed":
             self._take_back(step if isinstance(step, int) else 0)
@@ -114,6 +120,7 @@ class Follower:
             self.step = step
         self.images = _whole(record.get("images"), self.images)
         self.seconds = _number(record.get("seconds"), self.seconds)
+        self.epoch = _number(record.get("epoch"), self.epoch)
         if kind in ("train", "held_out") and isinstance(step, int):
             self._take_values(record, step, "training" if kind == "train" else HELD_OUT)
         elif kind == "warning":
@@ -126,17 +133,13 @@ class Follower:
             self.ended = record
 
     def _take_values(self, record: dict[str, Any], step: int, line: str) -> None:
-        for table in ("terms", "learning_rate"):
-            for name, value in _table(record.get(table)).items():
+        tables = {name: _table(record.get(name)) for name in ("terms", "learning_rate")}
+        if line != HELD_OUT:
+            tables[""] = {"images_per_second": record.get("images_per_second")}
+        for table, values in tables.items():
+            for name, value in values.items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    self._series(table, name, line).add(step, value)
-        speed = record.get("images_per_second")
-        if isinstance(speed, (int, float)) and line != HELD_OUT:
-            self.speed = float(speed)
-            self._series("", "images_per_second", line).add(step, speed)
-
-    def _series(self, table: str, name: str, line: str) -> Series:
-        return self.series.setdefault((table, name, line), Series())
+                    self.series.setdefault((table, name, line), Series()).add(step, value, self.records)
 
     def _take_back(self, step: int) -> None:
         """A resumed run does again what it did after its checkpoint."""
@@ -148,26 +151,20 @@ class Follower:
 
     # ---- for the pages -------------------------------------------------------------------------------------------
 
-    def counts(self) -> dict[str, int]:
-        """How many points each line has: what a page gives back to be told only what is new."""
-        return {"|".join(key): len(series.steps) for key, series in self.series.items()}
-
-    def charts(self, seen: dict[str, int]) -> list[dict[str, Any]]:
-        """Every chart with its lines; of lines that were `seen`, what comes after, of others all, thinned."""
+    def charts(self, seen: int = 0) -> list[dict[str, Any]]:
+        """Every chart with its lines: all of them, thinned, or what came after the first `seen` records."""
         names = list(dict.fromkeys((table, name) for table, name, _ in self.series))
         names.sort(key=lambda pair: ("terms", "learning_rate", "").index(pair[0]))
         phases = {name.partition("/")[0] for table, name in names if table == "terms" and "/" in name}
         return [self._chart(table, name, seen, several=len(phases) > 1) for table, name in names]
 
-    def _chart(self, table: str, name: str, seen: dict[str, int], *, several: bool) -> dict[str, Any]:
+    def _chart(self, table: str, name: str, seen: int, *, several: bool) -> dict[str, Any]:
         title, unit = _chart_words(table, name, several)
         lines = []
         for line in ("training", HELD_OUT):
-            key = (table, name, line)
-            if series := self.series.get(key):
-                start = seen.get("|".join(key), 0)
-                points = series.points(start)
-                lines.append({"name": line, "points": _plain(points if start else curves.thin(points))})
+            if series := self.series.get((table, name, line)):
+                points = series.points(seen)
+                lines.append({"name": line, "points": plain_points(points if seen else curves.thin(points))})
         return {"key": f"{table}|{name}", "kind": table or "speed", "title": title, "unit": unit, "lines": lines}
 
 
@@ -196,7 +193,7 @@ def _chart_words(table: str, name: str, several: bool) -> tuple[str, str]:
     return (f"{title}, {phase.replace('_', ' ')} phase" if several and phase else title), unit
 
 
-def _plain(points: curves.Points) -> list[list[float | None]]:
+def plain_points(points: curves.Points) -> list[list[float | None]]:
     """Points that fit JSON; a value that is not finite is a gap."""
     return [[x, y if math.isfinite(y) else None] for x, y in points]
 

@@ -1,4 +1,4 @@
-"""What every page of the studio shares: the runs, one worker for inference, open models and data, logs, jobs."""
+"""What every page of the studio shares: the runs, one worker for inference, open models, logs, sheets, jobs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from latentscape.studio.following import Followers
 from latentscape.studio.jobs import Jobs
 from latentscape.studio.places import Known, Places
+from latentscape.studio.sheets import Sheets
 from latentscape.studio.shelf import Opened, Shelf
 from latentscape.studio.worker import Worker
 
@@ -24,6 +25,7 @@ class Studio:
         self.worker = Worker()
         self.shelf = Shelf()
         self.logs = Followers()
+        self.sheets = Sheets()
         self.jobs = Jobs()
 
     def run(self, run_id: str) -> Known:
