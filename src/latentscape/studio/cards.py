@@ -16,7 +16,7 @@ from latentscape.studio import sheets
 from latentscape.studio.following import Follower
 from latentscape.studio.places import Known
 from latentscape.studio.shelf import newest_step, version_of
-from latentscape.studio.state import state_of
+from latentscape.studio.state import held, state_of
 from latentscape.tasks import comparing
 
 FIRST_METRICS = ("elbo_nats", "fid", "psnr_db", "mse", "error_rate", "energy_distance", "knn_accuracy")
@@ -34,30 +34,36 @@ def summary(known: Known, log: Follower) -> dict[str, Any]:
     many detectors spoke, version: see `card_version`.
     """
     try:
-        folder = known.folder
-        config, data = _config(folder), folder.data()
         with log.lock:
             log.read()
-            state = state_of(known, log, config)
-            found = metrics(folder)
-            return {
-                "id": known.id,
-                "name": known.name,
-                "model": str(config["run"]["model"]),
-                "data": str(data.get("name") or config["run"]["data"] or "arrays"),
-                "state": {"word": state.word, "text": state.text},
-                "progress": _progress(config["train"], log) if state.word == "training" else None,
-                "step": log.step,
-                "seconds": log.seconds,
-                "images": log.images,
-                "metrics": found,
-                "headline": _headline(found),
-                "picture": _sheet(folder),
-                "warnings": len({w.get("detector") for w in log.warnings}),
-                "version": card_version(known),
-            }
+            mark = (card_version(known), log.generation, log.offset, held(known.path))
+            if log.card is None or log.card[0] != mark:
+                log.card = mark, _summary(known, log, mark[0])
+            return log.card[1]
     except LatentscapeError as error:
         return _damaged(known, str(error))
+
+
+def _summary(known: Known, log: Follower, version: str) -> dict[str, Any]:
+    folder = known.folder
+    config, data = _config(folder), folder.data()
+    state, found = state_of(known, log, config), metrics(folder)
+    return {
+        "id": known.id,
+        "name": known.name,
+        "model": str(config["run"]["model"]),
+        "data": str(data.get("name") or config["run"]["data"] or "arrays"),
+        "state": {"word": state.word, "text": state.text},
+        "progress": _progress(config["train"], log) if state.word == "training" else None,
+        "step": log.step,
+        "seconds": log.seconds,
+        "images": log.images,
+        "metrics": found,
+        "headline": _headline(found),
+        "picture": _sheet(folder),
+        "warnings": len({w.get("detector") for w in log.warnings}),
+        "version": version,
+    }
 
 
 def _damaged(known: Known, why: str) -> dict[str, Any]:
@@ -71,9 +77,10 @@ def whole(known: Known, log: Follower) -> dict[str, Any]:
     """The card for the run's own pages: `summary` and
 
     abilities: what the model can do, the words of `contract.abilities`, with "reconstruct" for one that encodes and
-    decodes. trouble: why it cannot be opened, or "". latent_dim (0: none), shape [C, H, W] or [D], is_image, classes, labels (their names), needs_labels,
-    value_range, attributes (their names), has_weights. config, environment, data_facts, command, commands: rows and
-    texts to show. pictures, notes, warnings_said, fitted, measured_on, has_report, path.
+    decodes. trouble: why it cannot be opened, or "". latent_dim (0: none), shape [C, H, W] or [D], is_image, classes,
+    labels (their names), needs_labels, value_range, attributes (their names), parameters (how many), has_weights.
+    config, environment, data_facts: rows of a name and a text. command, commands: what made it, what goes on from it.
+    pictures, notes, warnings_said, fitted, measured_on, has_report, path.
     Raises `RunError` for a run that cannot be read.
     """
     folder = known.folder

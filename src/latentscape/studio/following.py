@@ -63,6 +63,7 @@ class Follower:
         self.lock = threading.Lock()
         self.generation = 0
         self.offset = 0
+        self.card: tuple[Any, dict[str, Any]] | None = None  # what `cards.summary` made of it, and of which state
         self._rest = b""
         self._inode = 0
         self._forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from latentscape.errors import UserError
@@ -26,7 +28,7 @@ TAIL = 4_000
 
 @dataclass
 class Job:
-    """A command that was started. `about` is what the page that asked for it wants to remember."""
+    """A command that was started. words: what can be typed to do the same. about: what its starter remembers."""
 
     id: str
     kind: str
@@ -68,8 +70,8 @@ class Job:
             "state": state,
             "said": lines[-12:],
             "last": last,
-            "command": " ".join(["latentscape", *self.words]),
-            **self.about,
+            "command": shlex.join(["latentscape", *self.words]),
+            "run": self.about.get("run", ""),
         }
 
 
@@ -80,9 +82,25 @@ class Jobs:
         self._all: dict[str, Job] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._rooms: list[tempfile.TemporaryDirectory[str]] = []
 
-    def start(self, kind: str, words: Sequence[str], about: dict[str, Any] | None = None) -> Job:
-        """Start `latentscape WORDS` as a process of its own; `UserError` while too many run."""
+    def room(self) -> Path:
+        """A folder for a job's files, which goes when the studio ends."""
+        self._rooms.append(tempfile.TemporaryDirectory(prefix="latentscape-studio-"))
+        return Path(self._rooms[-1].name)
+
+    def start(
+        self,
+        kind: str,
+        words: Sequence[str],
+        about: dict[str, Any] | None = None,
+        *,
+        shown: Sequence[str] | None = None,
+    ) -> Job:
+        """Start `latentscape WORDS` as a process of its own; `UserError` while too many run.
+
+        shown: the command as a person would type it, where the studio adds to it.
+        """
         with self._lock:
             if sum(j.state == "running" for j in self._all.values()) >= MOST_RUNNING:
                 raise UserError("two commands are running already; wait for one of them, or stop it")
@@ -94,7 +112,7 @@ class Jobs:
                 stderr=said,
                 start_new_session=True,  # the terminal's ctrl-C reaches the studio, which passes it on once
             )
-            job = Job(str(next(self._numbers)), kind, list(words), process, said, answer, about or {})
+            job = Job(str(next(self._numbers)), kind, list(shown or words), process, said, answer, about or {})
             self._all[job.id] = job
             return job
 
@@ -118,6 +136,8 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Ask all of them."""
+        """Ask all of them, and give back what they wrote for the studio alone."""
         for job in self.all():
             self.stop(job.id)
+        for room in self._rooms:
+            room.cleanup()
