@@ -1,6 +1,7 @@
 """The gate before an application: who asks, from where, how much, how slowly, and what every answer carries.
 
-It wraps any ASGI application as the outermost layer. In order: the Host header (DNS rebinding), the token, the origin
+It wraps any ASGI application as the outermost layer. In order: the size of the headers (uvicorn bounds them only
+while they are incomplete), the Host header (DNS rebinding), the token, the origin
 of what changes something (cross-site requests), the body (size and time, read whole before the application starts),
 the number of requests at once. Every answer gets the security headers, every error is one sentence of JSON.
 """
@@ -113,6 +114,8 @@ class Guard:
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _Headers(scope)
+        if headers.bytes > self.limits.header_bytes:
+            raise Refused(431, f"the headers are larger than {self.limits.header_bytes:,} bytes; send fewer")
         self._check_host(headers)
         is_open = scope["path"] in self.open_paths
         if self.binding.token and not is_open and await self._let_in(scope, headers, send):
@@ -237,6 +240,8 @@ class _Headers:
 
     def __init__(self, scope: Scope) -> None:
         self.pairs = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        self.bytes = line + sum(len(name) + len(value) for name, value in self.pairs)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.pairs if key == name.encode()]

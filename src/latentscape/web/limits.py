@@ -19,7 +19,7 @@ class Limits:
     """Most bytes of all bodies together that are held at once; beyond: 503."""
 
     header_bytes: int = 16 << 10
-    """Most bytes of a request's line and headers; beyond: 400."""
+    """Most bytes of a request's line and headers; beyond: 400 or 431."""
 
     header_seconds: float = 10.0
     """Request line and headers that have not come whole by then: the connection is closed."""

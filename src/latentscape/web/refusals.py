@@ -95,7 +95,9 @@ def validation_sentence(errors: list[Any]) -> str:
     """The first of pydantic's errors as a sentence: where, and what it must be; never what was sent."""
     first = errors[0]
     place = [str(part) for part in first["loc"]]
-    if place and place[0] in ("body", "query", "path", "header"):
+    if place == ["body"]:
+        place = []
+    elif len(place) > 1 and place[0] in ("body", "query", "path", "header"):
         place = place[1:]
     where = ".".join(place)[:80] or "the body"
     text = str(first["msg"]).removeprefix("Value error, ").rstrip(".")[:200]

@@ -43,6 +43,13 @@ class Protocol(H11Protocol):
         super().data_received(data)
         self._time_headers()
 
+    def on_response_complete(self) -> None:
+        """What has come of the next request already is timed as well."""
+        super().on_response_complete()
+        if self.conn.trailing_data[0]:
+            self._unset_keepalive_if_required()
+            self._time_headers()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""
         self._stop_timing()

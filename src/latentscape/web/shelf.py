@@ -35,8 +35,9 @@ class Item:
 class Shelf:
     """An ASGI application to mount: `app.mount("/static", Shelf(folder))`.
 
-    Everything under `folder` is read at once, except names that begin with a dot or two underscores. Browsers ask each
-    time whether their copy is still good (ETag), so a new version of the package is seen at once.
+    The address of the shelf itself is its index.html. Everything under `folder` is read at once, except names that
+    begin with a dot or two underscores. Browsers ask each time whether their copy is still good (ETag), so a new
+    version of the package is seen at once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +52,7 @@ class Shelf:
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
-        item = self.items.get(path)
+        item = self.items.get(path or "index.html")
         if scope["method"] not in ("GET", "HEAD"):
             await answer(send, 405, "files are only read: use GET", {"allow": "GET, HEAD"})
         elif item is None:
