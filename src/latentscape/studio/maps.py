@@ -6,7 +6,7 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ class Plane:
     axes_2L: Tensor
     names: tuple[str, str]
     said: str
+    corners_K2: Tensor | None = None
+    """What must be in sight besides the dots: the three latents that the plane goes through."""
 
     def place(self, z_NL: Tensor) -> Tensor:
         """Where latents are seen, N×2: their shadow on the plane."""
@@ -101,7 +103,8 @@ def _through(size: int, through: Sequence[Sequence[float]]) -> Plane:
     if not (right.norm() > 1e-9 and up.norm() > 1e-6 * max(1.0, float((c - a).norm()))):
         raise ConfigError("three pictures on one line span no plane; choose three different ones")
     axes_2L = torch.stack([right / right.norm(), up / up.norm()]).float()
-    return Plane(a.float(), axes_2L, ("from A to B", "towards C"), "the plane through A, B and C")
+    found = Plane(a.float(), axes_2L, ("from A to B", "towards C"), "the plane through A, B and C")
+    return replace(found, corners_K2=found.place(torch.tensor(through)))
 
 
 # ---- what is sent ------------------------------------------------------------------------------------------------
@@ -118,7 +121,7 @@ def as_json(explorer: Explorer, found: Plane, colour: str = "") -> dict[str, Any
         "said": found.said,
         "x": short(places_N2[:, 0], 5),
         "y": short(places_N2[:, 1], 5),
-        "extent": _extent(places_N2),
+        "extent": _extent(places_N2, found.corners_K2),
         "colour": _colours(explorer, colour),
         "colour_choices": colour_choices(explorer),
         "dots": dots.said,
@@ -127,11 +130,13 @@ def as_json(explorer: Explorer, found: Plane, colour: str = "") -> dict[str, Any
     }
 
 
-def _extent(places_N2: Tensor) -> list[float]:
-    """Left, right, bottom and top that show all but stray dots, with a margin."""
+def _extent(places_N2: Tensor, corners_K2: Tensor | None) -> list[float]:
+    """Left, right, bottom and top that show all but stray dots, and every corner, with a margin."""
     edges = []
-    for values in places_N2.double().T:
+    for axis, values in enumerate(places_N2.double().T):
         low, high = torch.quantile(values, torch.tensor([0.002, 0.998], dtype=torch.float64)).tolist()
+        if corners_K2 is not None:
+            low, high = min(low, float(corners_K2[:, axis].min())), max(high, float(corners_K2[:, axis].max()))
         wide = (high - low) or 2.0
         edges += [low - 0.12 * wide, high + 0.12 * wide]
     return [float(f"{e:.5g}") for e in edges]
