@@ -82,15 +82,8 @@ def _calibrated(explorer: Explorer, name: str) -> Calibration:
 
 def normal(explorer: Explorer, asked: str = "", rate: float = DEFAULT_RATE) -> dict[str, Any]:
     """The distribution of normal scores with the threshold of a false-alarm rate, for a chart."""
-    if not 0 < rate < 1:
-        raise ConfigError(f"the share of false alarms must be above 0 and below 1, got {rate:g}")
     found = calibration(explorer, asked)
-    fewest = detection.fewest_for(rate)
-    if len(found.held_N) < fewest:
-        raise ConfigError(
-            f"a false-alarm rate of {rate:g} needs {fewest:,} held-out examples, and there are {len(found.held_N):,}; "
-            "allow more false alarms"
-        )
+    threshold = _threshold(found, rate)
     values = found.held_N.double().numpy()
     low, high = np.quantile(values, [0.0, 0.995])
     high = high if high > low else low + 1.0
@@ -100,11 +93,23 @@ def normal(explorer: Explorer, asked: str = "", rate: float = DEFAULT_RATE) -> d
         "unit": found.score.unit,
         "said": found.said,
         "rate": rate,
-        "threshold": detection.conformal_threshold(found.held_N, rate),
+        "threshold": threshold,
         "low": float(low),
         "high": float(high),
         "bins": bins.tolist(),
     }
+
+
+def _threshold(found: Calibration, rate: float) -> float:
+    """The score that a share `rate` of normal examples lies above; `ConfigError` for rates that cannot be kept."""
+    if not 0 < rate < 1:
+        raise ConfigError(f"the share of false alarms must be above 0 and below 1, got {rate:g}")
+    if len(found.held_N) < (fewest := detection.fewest_for(rate)):
+        raise ConfigError(
+            f"a false-alarm rate of {rate:g} needs {fewest:,} held-out examples, and there are {len(found.held_N):,}; "
+            "allow more false alarms"
+        )
+    return detection.conformal_threshold(found.held_N, rate)
 
 
 # ---- one picture ---------------------------------------------------------------------------------------------------
@@ -188,7 +193,7 @@ def heat(error_HW: np.ndarray) -> str:
 def _scored(explorer: Explorer, x_1X: Tensor, asked: str, rate: float) -> dict[str, Any]:
     found = calibration(explorer, asked)
     score_1 = detecting.finite(found.score(x_1X))
-    threshold = detection.conformal_threshold(found.held_N, rate)
+    threshold = _threshold(found, rate)
     return {
         "score": float(score_1[0]),
         "p": _short(float(detection.conformal_p_values(score_1, found.held_N)[0])),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentscape.errors import AbilityError, ConfigError
+from latentscape.errors import AbilityError, ConfigError, DataError
 from latentscape.latents import walks
 from latentscape.metrics import neighbours as nearest_ones
 from latentscape.studio import sliders
@@ -202,6 +202,8 @@ def nearest(explorer: Explorer, x_1X: Tensor, k: int = 6) -> dict[str, Any]:
     rows, train_MD = explorer.kept("training pictures", lambda: _training(explorer))
     unit = to_unit(x_1X, explorer.model.value_range).float().flatten(1)
     unit = unit.clamp(0, 1) if explorer.model.shape.is_image else unit
+    if not unit.isfinite().all():
+        raise DataError("the decoder gives no finite numbers this far out; go back towards the mean")
     k = min(k, len(train_MD))
     squared, at = nearest_ones.nearest(unit, train_MD, k)
     images, picked = explorer.data(), rows[at[0]]

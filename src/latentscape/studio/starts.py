@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -49,10 +48,11 @@ def latents_from(body: bytes, latent_dim: int) -> Tensor:
 
 
 def latent_from(values: Sequence[float], latent_dim: int) -> Tensor:
-    """One latent 1×L from numbers in JSON. `ConfigError` for another length or numbers that are not finite."""
-    if len(values) != latent_dim or not all(math.isfinite(v) for v in values):
+    """One latent 1×L from numbers in JSON. `ConfigError` for another length or numbers that float32 does not hold."""
+    z_1L = torch.tensor([list(values)], dtype=torch.float64).float()
+    if len(values) != latent_dim or not z_1L.isfinite().all():
         raise ConfigError(f"a latent is {latent_dim} finite numbers, got {len(values)}")
-    return torch.tensor([list(values)], dtype=torch.float32)
+    return z_1L
 
 
 def picture_from(explorer: Explorer, body: bytes) -> Tensor:
