@@ -215,6 +215,7 @@ class Latent {
   /* The same from a pointer: nothing is waited for. */
   change(changes, { stays = false, keepBase = false, keepSliders = false } = {}) {
     Object.assign(this.state, changes, stays ? {} : { seed: null, moved: true });
+    this.changedAt = performance.now();
     if (!keepBase) {
       this.base = this.state.z;
       if (this.strength) this.strength.value = 0;
@@ -235,11 +236,11 @@ class Latent {
 
   async drawNow(signal) {
     const { z, label } = this.state;
-    const began = performance.now();
+    const began = this.changedAt ?? performance.now();
     const data = await this.from.decode([z], label, { slot: this.slot, signal });
     this.view.draw(data);
-    this.took = performance.now() - began;
-    this.view.canvas.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: { z, label } }));
+    // For whoever measures: how long after the pointer's move its picture stood on the canvas.
+    this.view.canvas.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: { z, ms: performance.now() - began } }));
     if (this.original) this.sayError(data);
     this.clear();
   }
