@@ -17,7 +17,7 @@ from latentscape.export.folder import FORMAT
 from latentscape.export.graphs import BATCHES, Graph, Part, Trial
 from latentscape.metrics import reconstruction
 from latentscape.runs import RunFolder
-from latentscape.tasks import hub, places
+from latentscape.tasks import hub, inputs, places
 from latentscape.tasks.evaluating import load_for, to_unit
 from latentscape.tasks.showing import Stage
 from latentscape.tasks.showing.stage import prior_codes
@@ -59,16 +59,26 @@ class Subject:
         return self.stage.model
 
     @cached_property
-    def held_out(self) -> tuple[Tensor, Tensor | None]:
-        """At most `HELD_OUT` examples x_NX of the test part, or of what there is, and their labels; spread over it."""
+    def _examples(self) -> tuple[Tensor, Tensor | None]:
+        """At most `HELD_OUT` examples x_NX of the test part, or of what there is, spread over it; and their labels."""
         if not self.has_data:
-            x_NX = torch.rand(0, *self.model.shape.dims)
-            return x_NX, torch.zeros(0, dtype=torch.int64) if self.model.needs_labels else None
+            return torch.zeros(0, *self.model.shape.dims), torch.zeros(0, dtype=torch.int64)
         picks = self.stage.picks(len(self.stage.images.indices(self.stage.split)))
         if len(picks) > HELD_OUT:
             picks = picks[torch.arange(HELD_OUT) * len(picks) // HELD_OUT]
         found = self.stage.at(picks)
-        return found.x.float(), found.y if self.model.needs_labels else None
+        return found.x.float(), found.y
+
+    @property
+    def held_out(self) -> tuple[Tensor, Tensor | None]:
+        """Held-out examples x_NX, and their labels where the model reads them."""
+        x_NX, y_N = self._examples
+        return x_NX, y_N if self.model.needs_labels else None
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels of `held_out`, -1 where one is unknown; None where the set has none or not the run's classes."""
+        return self._examples[1] if self.has_data and inputs.known_classes(self.folder, self.stage.images) else None
 
     @cached_property
     def latents(self) -> Tensor:

@@ -41,12 +41,12 @@ def export(
     return answer(subject, target, card, notes)
 
 
-def checked(subject: Subject) -> tuple[list[Graph], list[str]]:
-    """Every graph of the run's model, compared with it, and sentences on what was left out."""
+def checked(subject: Subject, without: Sequence[str] = ()) -> tuple[list[Graph], list[str]]:
+    """Every graph of the run's model, compared with it, and sentences on what cannot be one; `without`: files."""
     parts, notes = graphs.parts_of(subject.model)
     if not subject.has_data:
         notes.append("The run names no data, so graphs and model were compared on random inputs alone.")
-    return [graphs.make(subject.model, part, subject.trials) for part in parts], notes
+    return [graphs.make(subject.model, part, subject.trials) for part in parts if part.file not in without], notes
 
 
 def contents(subject: Subject, made: Sequence[Graph], command: str) -> tuple[dict[str, bytes], dict[str, Any]]:
