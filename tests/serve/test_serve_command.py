@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import command
 import httpx
 import pytest
 from tiny_exports import Tiny
 
+import command
 from latentscape import cli
 from latentscape.cli import serving as serving_commands
 

@@ -116,7 +116,7 @@ def picture(data: bytes, card: Card, limits: Limits) -> np.ndarray:
             415, f"this model takes {'×'.join(map(str, card.shape))} numbers, not pictures; send them as JSON"
         )
     channels, height, width = card.shape
-    pixels_CHW = fit_picture(open_picture(data, limits), (channels, height, width))
+    pixels_CHW = fit_picture(open_picture(data, limits, (height, width)), (channels, height, width))
     return card.from_unit(pixels_CHW.astype(np.float32) / np.float32(255))
 
 

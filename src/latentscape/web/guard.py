@@ -146,12 +146,12 @@ class Guard:
         kind, _, given = headers.one("authorization").partition(" ")
         if kind.lower() == "bearer" and _same(given.strip(), self.binding.token):
             return False
-        if _same(_cookie(headers.all("cookie"), self.cookie), self.pass_phrase):
-            return False
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if scope["method"] in ("GET", "HEAD") and any(_same(v, self.binding.token) for k, v in query if k == "token"):
             await self._change_into_cookie(scope, query, send)
             return True
+        if _same(_cookie(headers.all("cookie"), self.cookie), self.pass_phrase):
+            return False
         raise Refused(
             401,
             "this server needs its token: send the header Authorization: Bearer TOKEN, or open the address that it "

@@ -8,6 +8,7 @@ on white, 16-bit grey divided by 257, EXIF orientation applied, the first frame 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -25,6 +26,12 @@ _READERS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, Web
 MAX_SCANS = 100
 """Scans of a progressive JPEG; each goes over all pixels once more, whatever its few bytes say."""
 
+REDUCING_GAP = 3.0
+"""Averaging over blocks leaves at least so many times the target for the filter, as `latentscape.data` does."""
+
+FIRST_ON_THE_SIDE = 5
+"""EXIF orientations from here on swap height and width."""
+
 _ORIENTATION = 0x0112
 
 
@@ -33,8 +40,11 @@ def decode_picture(data: bytes, limits: Limits) -> np.ndarray:
     return pixels_of(open_picture(data, limits))
 
 
-def open_picture(data: bytes, limits: Limits) -> Image.Image:
-    """A file's bytes → a decoded picture of mode "L" or "RGB", upright. Raises `Refused` (413, 415 or 400)."""
+def open_picture(data: bytes, limits: Limits, target: tuple[int, int] | None = None) -> Image.Image:
+    """A file's bytes → a decoded picture of mode "L" or "RGB", upright. Raises `Refused` (413, 415 or 400).
+
+    target: the (height, width) that it will be brought to; a JPEG that is much larger is decoded at a part of its size.
+    """
     if len(data) > limits.body_bytes:
         raise Refused(413, f"a picture must have at most {limits.body_bytes:,} bytes, found {len(data):,}")
     if not is_picture(data):
@@ -45,6 +55,7 @@ def open_picture(data: bytes, limits: Limits) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(*image.size, limits)
+            _shrink_while_decoding(image, target)
             image.load()
             return _plain(_upright(image))
     except Refused:
@@ -84,8 +95,32 @@ def fit_picture(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
         scale = min(across / width, down / height)
         left, top = (across - scale * width) / 2, (down - scale * height) / 2
         box = max(left, 0), max(top, 0), min(left + scale * width, across), min(top + scale * height, down)
-        image = image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
+        image = _resized(image, box, (width, height))
     return np.ascontiguousarray(pixels_of(image).transpose(2, 0, 1))
+
+
+def _resized(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """A part of the picture, to (width, height); one more than six times too large is first averaged over blocks."""
+    left, top, right, bottom = box
+    blocks = int((right - left) / size[0] / REDUCING_GAP) or 1, int((bottom - top) / size[1] / REDUCING_GAP) or 1
+    if blocks != (1, 1):
+        x, y = int(left), int(top)
+        image = image.reduce(blocks, (x, y, math.ceil(right), math.ceil(bottom)))
+        across, down = blocks
+        box = (left - x) / across, (top - y) / down, (right - x) / across, (bottom - y) / down
+    return image.resize(size, Image.Resampling.LANCZOS, box)
+
+
+def _shrink_while_decoding(image: Image.Image, target: tuple[int, int] | None) -> None:
+    """JPEG decodes at 1/2, 1/4 or 1/8 for little; at least twice the target is kept for the filter."""
+    if target is None or image.format not in ("JPEG", "MPO"):
+        return
+    width, height = image.size
+    if _orientation(image) >= FIRST_ON_THE_SIDE:
+        width, height = height, width
+    scale = 2 * max(target[0] / height, target[1] / width)
+    if scale < 0.5:
+        image.draft(None, (round(image.size[0] * scale), round(image.size[1] * scale)))
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
@@ -111,11 +146,16 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1…8; 1 is upright."""
     try:
-        turned = image.getexif().get(_ORIENTATION, 1)
+        found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF says nothing about the pixels
-        return image
-    return ImageOps.exif_transpose(image) if turned in range(2, 9) else image
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _plain(image: Image.Image) -> Image.Image:
