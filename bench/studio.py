@@ -32,6 +32,8 @@ from latentscape.tasks import training
 
 LATENT = (2, 24)
 
+LAUNCH = "import sys; from latentscape.studio.launch import launch; launch(sys.argv[1:], port=0, open_browser=False)"
+
 HELPERS = """
   const map = document.querySelector(".map"), box = map.getBoundingClientRect(), out = [];
   map.setPointerCapture = () => {};
@@ -85,8 +87,8 @@ STREAM = (
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """`latentscape studio FOLDER` in a process of its own; its address."""
-    words = [sys.executable, "-m", "latentscape.cli", "studio", str(folder), "--port", "0", "--no-browser"]
+    """The studio over a folder of runs, in a process of its own; its address."""
+    words = [sys.executable, "-c", LAUNCH, str(folder)]
     settings = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings) as process:
         try:

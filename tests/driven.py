@@ -17,6 +17,7 @@ import pytest
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LAUNCH = "import sys; from latentscape.studio.launch import launch; launch(sys.argv[1:], port=0, open_browser=False)"
 PATIENCE_MS = 120_000
 
 
@@ -30,8 +31,8 @@ def need_a_browser() -> Any:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """`latentscape studio FOLDER` in a process of its own; its address."""
-    words = [sys.executable, "-m", "latentscape.cli", "studio", str(folder), "--port", "0", "--no-browser"]
+    """The studio over a folder of runs, in a process of its own; its address."""
+    words = [sys.executable, "-c", LAUNCH, str(folder)]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings, start_new_session=True

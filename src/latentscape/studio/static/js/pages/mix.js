@@ -52,7 +52,10 @@ class Mix {
     this.said = h("p", { class: "small quiet" });
     this.command = command(() => this.commandText ?? "…");
     this.play = button("Play", () => this.toggle(), { kind: "main" });
-    this.scrub = slider({ label: "Place", min: 0, max: 1, step: 0.01, value: 0, format: (v) => number(v, 2), onInput: (v) => this.show(Math.round(v * (this.frames.length - 1))) });
+    this.scrub = slider({ label: "Place", min: 0, max: 1, step: 0.01, value: 0, format: (v) => number(v, 2), onInput: (v) => {
+      this.show(Math.round(v * (this.frames.length - 1)));
+      this.rest(`Picture ${this.at + 1} of ${this.frames.length}`);
+    } });
     this.saves = h("div", { class: "row" });
     this.tray = h("div", { class: "tray" });
     fill(this.root, h("h1", { text: "Mix" }), this.trouble,
@@ -81,7 +84,7 @@ class Mix {
     const count = Math.min(TRAY, card.can.encode ? card.examples : TRAY);
     for (let i = 0; i < count; i += 1) {
       const begun = await this.from.start(card.can.encode ? { example: i } : { seed: i }, this.context.signal);
-      const small = view({ shape: card.shape, size: 48, alt: begun.name });
+      const small = view({ shape: card.shape, size: 56, alt: begun.name });
       small.draw(begun.original ? bytesOf(begun.original) : await this.from.decode([begun.z], begun.label, { signal: this.context.signal }));
       const token = `${card.can.encode ? "e" : "s"}${i}`;
       const piece = h("button", { type: "button", class: "plain", draggable: "true", "aria-label": `Put ${begun.name} into the marked slot` }, small.element);
@@ -140,6 +143,7 @@ class Mix {
         onChange: (v) => this.set({ label: v === "own" ? null : v }) }).element);
     }
     fill(this.options, out);
+    this.options.hidden = !out.length;
     this.slots[1].element.hidden = deed === "attribute" || deed === "labels";
     this.slots[2].element.hidden = deed !== "sum";
   }
@@ -166,13 +170,21 @@ class Mix {
     this.scrub.element.hidden = this.play.hidden = !films;
     this.drawSaves(films);
     this.clear();
+    this.rest(made.said);
+  }
+
+  /* When nothing has changed for a moment: the command of the walk, or of the one picture that is shown. */
+  rest(said) {
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.guard(async () => {
-      this.commandText = made.command ?? (await this.from.command(made.rows[made.first ?? 0], made.labels[0], null, this.context.signal));
+      const { made, at } = this;
+      this.commandText = made.command ?? (await this.from.command(made.rows[at], this.labelOf(at), null, this.context.signal));
       this.command.refresh();
-      announce(made.said);
+      announce(said);
     }), 200);
   }
+
+  labelOf(i) { return this.made.labels.length === 1 ? this.made.labels[0] : this.made.labels[i]; }
 
   walkAsked() {
     const [a, b] = this.slots;
@@ -266,7 +278,7 @@ class Mix {
 
   latentAddress() {
     const row = this.made.rows[this.made.first ?? 0];
-    const label = this.made.labels.length === 1 ? this.made.labels[0] : this.made.labels[this.made.first ?? 0];
+    const label = this.labelOf(this.made.first ?? 0);
     const words = new URLSearchParams({ z: toText(row) ?? "" });
     if (label !== null && label !== undefined) words.set("label", label);
     return `/run/${encodeURIComponent(this.context.run.id)}/latent?${words}`;
