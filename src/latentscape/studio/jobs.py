@@ -139,5 +139,8 @@ class Jobs:
         """Ask all of them, and give back what they wrote for the studio alone."""
         for job in self.all():
             self.stop(job.id)
+            job.said.close()
+            job.answer.close()
+        self._all.clear()
         for room in self._rooms:
             room.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from dataclasses import dataclass
@@ -12,9 +13,6 @@ from latentscape.report import words
 from latentscape.studio.following import Follower
 from latentscape.studio.places import Known
 from latentscape.studio.shelf import newest_step
-
-CLOCK_SLACK = 2.0
-"""Seconds by which a process may seem to have begun after it wrote its number."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +52,19 @@ def state_of(known: Known, log: Follower, config: dict[str, Any]) -> State:
 def held(folder: Path) -> bool:
     """Whether a living process of this machine holds the run for writing.
 
-    The number in `.lock` stays when its process ends, and numbers are given again: one that began after the file was
-    written is another process. (Asking for the lock itself would make a run that starts in this moment fail.)
+    The number in `.lock` stays there when the run ends, so the process must also have the file open, which it has only
+    while it holds the run. Where the system does not tell (it is Linux that does), a living process is believed.
+    (Asking for the lock itself would make a run that starts in this very moment fail.)
     """
     path = folder / ".lock"
     try:
-        process, written = int(path.read_text("utf-8").strip() or 0), path.stat().st_mtime
+        process = int(path.read_text("utf-8").strip() or 0)
     except (OSError, ValueError):
         return False
     if process <= 0 or not _lives(process):
         return False
-    began = _began(process)
-    return began is None or began <= written + CLOCK_SLACK
+    has_open = _has_open(process, path.resolve())
+    return True if has_open is None else has_open
 
 
 def _lives(process: int) -> bool:
@@ -75,27 +74,17 @@ def _lives(process: int) -> bool:
         return False
     except PermissionError:
         return True  # another user's
-    return not _is_zombie(process)
+    return True
 
 
-def _is_zombie(process: int) -> bool:
-    fields = _stat(process)
-    return bool(fields) and fields[0] == "Z"
-
-
-def _began(process: int) -> float | None:
-    """When a process began, in seconds since 1970; None where the system does not say."""
-    fields = _stat(process)
+def _has_open(process: int, path: Path) -> bool | None:
+    """Whether a process has a file open; None where that cannot be seen."""
     try:
-        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-        return int(boot.split()[1]) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, StopIteration, IndexError, ValueError):
-        return None
-
-
-def _stat(process: int) -> list[str]:
-    """The fields of /proc/N/stat after the program's name, which may hold anything."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        descriptors = os.listdir(f"/proc/{process}/fd")
     except OSError:
-        return []
+        return None
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # closed in this moment
+            if os.readlink(f"/proc/{process}/fd/{descriptor}") == str(path):
+                return True
+    return False
