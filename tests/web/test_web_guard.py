@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -234,7 +235,7 @@ def test_sockets_are_refused() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(unreached, local())({"type": "websocket"}, unasked, send))
+    in_thread(Guard(unreached, local())({"type": "websocket"}, unasked, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
@@ -268,8 +269,14 @@ def guarded(app: Any, receive: Any) -> list[Any]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(guard(scope, receive, send))
+    in_thread(guard(scope, receive, send))
     return sent
+
+
+def in_thread(coroutine: Coroutine[Any, Any, None]) -> None:
+    # In a thread of its own: a browser that other tests drive keeps a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, coroutine).result()
 
 
 def statuses(sent: list[Any]) -> list[int]:

@@ -41,7 +41,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "x": _EXAMPLES,
         "png": _PNGS,
         "z": {"type": "array", "items": _NUMBERS, "description": "the latents that were drawn"},
-        "seed": {"type": "integer"},
+        "seed": {"type": "integer", "description": "what gives the same ones again"},
     },
     "score": {
         "scores": {**_NUMBERS, "description": "mean squared error of the reconstruction, on [0, 1]"},
