@@ -3,7 +3,7 @@ import { Model, newest } from "./model.js";
 import { Plane, colour } from "./plane.js";
 import { normals } from "./random.js";
 import { Sliders } from "./sliders.js";
-import { fromHash, toHash } from "./state.js";
+import { fromHash, shown, toHash } from "./state.js";
 import { read } from "./upload.js";
 
 const $ = (id) => document.getElementById(id);
@@ -143,8 +143,8 @@ class Explorer {
     $("plane-title").textContent = card.latent_dim > 1 ? "Plane" : "Line";
     $("dots-help").hidden = !this.examples.length;
     if (!this.examples.length) $("sliders-help").textContent = "The one that changes the picture most comes first; ticks: 5, 50 and 95 % quantiles of the prior. Double-click, or Delete: back to the mean.";
-    const shown = [...new Set(this.examples.map((e) => e.label))].filter((label) => label >= 0).sort((x, y) => x - y);
-    const legend = () => $("legend").replaceChildren(...shown.map((label) => {
+    const labels = [...new Set(this.examples.map((e) => e.label))].filter((label) => label >= 0).sort((x, y) => x - y);
+    const legend = () => $("legend").replaceChildren(...labels.map((label) => {
       const item = document.createElement("li"), dot = document.createElement("i");
       dot.style.background = colour(label);
       item.append(dot, card.labels[label] ?? String(label));
@@ -187,7 +187,7 @@ class Explorer {
   }
 
   place() {
-    const { z, across, up } = this.state, one = (i) => `z${i + 1} = ${z[i].toFixed(2).replace("-", "−")}`;
+    const { z, across, up } = this.state, one = (i) => `z${i + 1} = ${shown(z[i])}`;
     return across === up ? one(across) : `${one(across)}, ${one(up)}`;
   }
 
@@ -277,9 +277,9 @@ class Explorer {
   }
 
   tip(example, x, y) {
-    const shown = Boolean(example && this.sheet);
-    $("tip").hidden = !shown;
-    if (!shown) return;
+    const visible = Boolean(example && this.sheet);
+    $("tip").hidden = !visible;
+    if (!visible) return;
     const { thumbnail: [height, width], columns } = this.about, canvas = $("tip-picture"), scale = Math.max(1, Math.floor(84 / width));
     canvas.width = width;
     canvas.height = height;

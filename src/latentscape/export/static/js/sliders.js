@@ -1,5 +1,7 @@
 // A slider for each latent coordinate, the most important first, over how held-out examples are spread.
 
+import { shown } from "./state.js";
+
 const FIRST = 8, BINS = 32;
 
 export class Sliders {
@@ -52,8 +54,8 @@ export class Sliders {
     this.z = z;
     for (const [i, { input, out }] of this.rows) {
       input.value = z[i];
-      out.textContent = z[i].toFixed(2).replace("-", "−");
-      input.setAttribute("aria-valuetext", z[i].toFixed(2));
+      out.textContent = shown(z[i]);
+      input.setAttribute("aria-valuetext", out.textContent);
     }
   }
 

@@ -1,5 +1,8 @@
 // What the page shows, as it stands in the address: copying the address brings back the same picture.
 
+/** A value as people read it: two decimals, a minus sign, no minus before zero. */
+export const shown = (value) => value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
+
 const number = (value) => String(Number(value.toFixed(3)));
 const list = (z) => Array.from(z, number).join(",");
 
