@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from latentscape import recipes
+from latentscape.config import flag
 from latentscape.contract import Trained
 from latentscape.errors import ConfigError
 from latentscape.report.html import write_report
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import adopting, evaluating, overrides, showing, tracking, training
 from latentscape.tasks.training import Console, Run, Silent
+from latentscape.training import distributed
 from latentscape.training.settings import TrainSettings
 
 
@@ -100,21 +102,33 @@ def reproduce(
     data: Any = None,
     scale: float = 1.0,
     out: Path | str | None = None,
+    init_from: adopting.Sources | None = None,
     command: str | None = None,
     console: Console | None = None,
     **settings: Any,
 ) -> Run:
     """Run a recipe: train with its settings, evaluate, draw what its row of the specification must show.
 
-    scale: multiplies the number of training steps, its companions' too. settings: override the recipe's. Raises as
-    `train`.
+    scale: multiplies the number of training steps, its companions' too. init_from: as in `train`; a recipe that starts
+    from another one's run needs it. settings: override the recipe's. A chain of recipes is run into a folder for each
+    below `out` (runs/NAME), and goes on where it stopped; the last one's run is returned. Raises as `train`.
     """
+    if stages := recipes.stages(name):
+        if init_from is not None:
+            raise ConfigError(
+                f"{name} is a chain of recipes, each of which starts from the one before; leave --init-from out"
+            )
+        place = Path(out) if out is not None else Path("runs") / name
+        return _chained(stages, place, data=data, scale=scale, command=command, console=console, **settings)
     recipe = recipes.read(name)
     for entry in recipe["show"]:
         showing.check(entry)
+    if recipe["init_from"] and init_from is None:
+        raise ConfigError(_where_from(name, recipe["init_from"]))
     data = data if data is not None else recipe["data"]
     films = None
-    if recipe["film"]:
+    crew = distributed.crew()
+    if recipe["film"] and crew.leads:
         out = out or _place(recipe["model"], data)
         films = showing.Films(out, recipe["film"], data)
     run = training.train(
@@ -122,14 +136,79 @@ def reproduce(
         data,
         out=out,
         scale=scale,
+        init_from=init_from,
         command=command,
         console=console,
         recipe=name if name in recipes.paths() else str(Path(name).resolve()),
         **_watching(films),
         **{**recipe["settings"], **settings},
     )
-    finish_run(run, recipe, scale=scale, films=films, console=console)
+    if run.leads:
+        finish_run(run, recipe, scale=scale, films=films, console=console)
     return run
+
+
+def _where_from(name: str, before: str) -> str:
+    chain = recipes.chain_of(name)
+    whole = f", or run all of its chain: latentscape reproduce {chain}" if chain else ""
+    return f"{name} starts from a run of {before}; say which: --init-from RUN{whole}"
+
+
+def _chained(
+    stages: list[str], place: Path, *, data: Any, command: str | None, console: Console | None, **how: Any
+) -> Run:
+    """The stages of a chain in their order, each a run in `place`; what is whole is taken as it is."""
+    told, together = console or Silent(), distributed.crew().size > 1
+    run = None
+    for number, name in enumerate(stages):
+        crew = distributed.join() if together else distributed.crew()
+        path, recipe = place / name, recipes.read(name)
+        state = crew.lead(lambda path=path, name=name: _state(path, name, how, data))
+        if crew.leads:
+            told.say(f"Stage {number + 1} of {len(stages)}, {name}: {_SAID[state]} {path}.")
+        if state == "whole":
+            run = None
+        elif state == "begun":
+            run = resume(path, data=_at_hand(data), finish=crew.leads, command=command or "", console=console)
+        else:
+            before = place / recipe["init_from"] if recipe["init_from"] else None
+            run = reproduce(name, data=data, out=path, init_from=before, command=command, console=console, **how)
+    return run or _whole_run(place / stages[-1], data)
+
+
+_SAID = {"whole": "whole already, in", "begun": "going on in", "new": "into"}
+
+
+def _state(path: Path, name: str, how: dict[str, Any], data: Any) -> str:
+    """Whether a stage of a chain is "whole", "begun" or "new". One made with other settings raises `ConfigError`."""
+    if not (path / "config.toml").exists():
+        return "new"
+    folder = RunFolder(path)
+    config = folder.config()
+    made = {**config["data"], **config["model"], **config["train"]}
+    for key, value in how.items():
+        has = made.get(key)
+        if key != "scale" and has != (list(value) if isinstance(value, tuple) else value):
+            raise ConfigError(
+                f"{path} was made with {flag(key)} {has}, not {value}; give another --out, or leave it out"
+            )
+    if isinstance(data, (str, Path)) and training.source_of(data) != config["run"]["data"]:
+        raise ConfigError(f"{path} was made from {config['run']['data']}, not {data}; give another --out")
+    return "whole" if folder.model_path.exists() and folder.report_path.exists() else "begun"
+
+
+def _at_hand(data: Any) -> Any:
+    """Data that a run folder cannot name."""
+    return None if isinstance(data, (str, Path)) else data
+
+
+def _whole_run(path: Path, data: Any) -> Run:
+    folder = RunFolder(path)
+    done = folder.log()[-1]
+    images = _at_hand(data) or evaluating.load_for(folder)
+    return Run(
+        folder, folder.load_model(), images, done.get("reason", ""), done.get("seconds", 0.0), done.get("step", 0)
+    )
 
 
 def _place(model: str, data: Any) -> Path:

@@ -118,6 +118,13 @@ class Model(nn.Module, ABC):
         """
         return {}
 
+    def adapted(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Another model's tensors, under the names of `takes`, as this one begins with them.
+
+        For parts that this model has in another form: a layer that is wider here, or one that is missing there.
+        """
+        return dict(saved)
+
     def notes(self) -> list[str]:
         """Sentences a user should read before training: conversions of units, unusual settings."""
         return []

@@ -9,6 +9,7 @@ from torch import nn
 from latentscape.config import DataShape
 from latentscape.errors import ConfigError
 from latentscape.nets import build, resnet
+from latentscape.nets.blocks import PointConv2d
 from latentscape.nets.build import NetSettings
 
 SHAPES = [(1, 1, 1), (1, 8, 8), (3, 9, 12), (1, 28, 28), (3, 37, 50), (3, 56, 56)]
@@ -155,3 +156,25 @@ def test_vectors_are_refused() -> None:
             ConfigError, match="--net resnet needs images, and the data is a vector of 5; use --net mlp"
         ):
             make(NetSettings(net="resnet"))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_point_convolution_is_the_plain_one(stride: int) -> None:
+    ours, plain = PointConv2d(8, 16, stride), torch.nn.Conv2d(8, 16, 1, stride)
+    plain.load_state_dict(ours.state_dict())
+    x, twin = (torch.randn(2, 8, 7, 10, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2))
+    a, b = ours(x), plain(twin)
+    torch.testing.assert_close(a, b)
+    a.square().sum().backward()
+    b.square().sum().backward()
+    torch.testing.assert_close(x.grad, twin.grad)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+
+
+def test_a_narrow_resnet_trains_in_channels_last() -> None:
+    """At these sizes the plain strided convolution ends the process in its backward pass."""
+    net = resnet.encoder(DataShape((3, 56, 56)), 8, width=8, norm=True).to(memory_format=torch.channels_last)
+    for _ in range(3):
+        x = torch.randn(64, 3, 56, 56).to(memory_format=torch.channels_last)
+        net(x).square().sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in net.parameters() if p.grad is not None)

@@ -36,6 +36,7 @@ class Case:
     train: dict[str, Any] = field(default_factory=dict)
     steps: int = 12
     unknown_labels: bool = False
+    tolerance: float = 2e-5
 
 
 CONV = {"net": "conv", "width": 4}
@@ -43,6 +44,11 @@ GAN = {"net": "mlp", "hidden": (16,), "latent_dim": 3}
 
 # SGD where it trains: Adam's first steps are signs of gradients, which blow up the last bit of those that are zero.
 SGD = {"optimiser": "sgd", "learning_rate": 0.01}
+
+SLOW = SGD | {"learning_rate": 0.001}
+"""For twenty layers of BatchNorm over a few examples, which blow up the last bit of a sum a hundred times a step."""
+
+RESNET: dict[str, Any] = {"net": "resnet", "width": 4}
 
 CASES = {
     "mlp": Case("vae", (1, 8, 8), {"net": "mlp", "hidden": (16,), "norm": "none"}, SGD),
@@ -69,6 +75,19 @@ CASES = {
     "draws that are not about examples": Case("concrete_autoencoder", (1, 8, 8), {"latent_dim": 5}, SGD),
     "held-out losses stop it": Case(
         "autoencoder", (1, 8, 8), CONV, SGD | {"early_stopping": 1, "schedule": "plateau", "learning_rate": 1.0}, 200
+    ),
+    "a residual net's means": Case(
+        "autoencoder",
+        (3, 32, 32),
+        RESNET | {"head": "none", "latent_dim": 32, "loss": "mse", "output": "sigmoid"},
+        SLOW,
+        tolerance=1e-3,
+    ),
+    "a residual net's heads": Case(
+        "vae", (3, 32, 32), RESNET | {"likelihood": "gaussian", "noise_std": 0.7, "beta": 1.0}, SLOW, tolerance=1e-3
+    ),
+    "generator first": Case(
+        "gan", (1, 8, 8), GAN | {"norm": "batch", "discriminator_norm": "batch", "generator_first": True}, SGD
     ),
     "compares examples": Case("beta_tcvae", (1, 8, 8), {"net": "mlp", "hidden": (16,)}, SGD),
     "permutes examples": Case("factor_vae", (1, 8, 8), {"net": "mlp", "hidden": (16,)}, SGD),

@@ -149,6 +149,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [name for name in CASES if name not in UNLIKE])
 def test_two_processes_make_the_run_of_one(name: str, together: Path, tmp_path: Path) -> None:
     records, weights = trained(CASES[name], tmp_path, distributed.Alone())
+    rel = CASES[name].tolerance
     theirs, their_weights, same_bits = made(together, name)
     assert same_bits == 1
     for kind in ("train", "held_out"):
@@ -156,10 +157,10 @@ def test_two_processes_make_the_run_of_one(name: str, together: Path, tmp_path: 
         assert one.keys() == two.keys()
         assert len({step for step, _ in one}) >= (8 if kind == "train" else 2)
         for at, value in one.items():
-            assert two[at] == pytest.approx(value, rel=2e-5, abs=2e-6), at
+            assert two[at] == pytest.approx(value, rel=rel, abs=rel / 10), at
     assert weights.keys() == their_weights.keys()
     for key, value in weights.items():
-        torch.testing.assert_close(their_weights[key], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(their_weights[key], value, rtol=5 * rel, atol=rel / 2)
     assert "processes" not in [r.get("detector") for r in theirs]
     assert records[-1]["step"] == theirs[-1]["step"]
 

@@ -8,18 +8,44 @@ import os
 import sys
 from collections.abc import Iterator
 
-from latentscape.cli import about, checking, comparing, directing, judging, making, sharing, training, walking
+from latentscape.cli import (
+    about,
+    checking,
+    comparing,
+    directing,
+    exporting,
+    judging,
+    making,
+    serving,
+    sharing,
+    studying,
+    training,
+    walking,
+)
 from latentscape.cli.registry import KNOWN
 from latentscape.cli.terminal import Terminal, say
 from latentscape.errors import LatentscapeError, UserError
 from latentscape.training import launch
 
-THEMES = (about, training, making, walking, directing, checking, judging, comparing, sharing)
+THEMES = (
+    about,
+    training,
+    making,
+    walking,
+    directing,
+    checking,
+    judging,
+    comparing,
+    studying,
+    exporting,
+    serving,
+    sharing,
+)
 """The files that hold commands, in the order of the help."""
 
 COMMANDS = {name: f for theme in THEMES for name, f in KNOWN.items() if f.__module__ == theme.__name__}
 
-TOGETHER = ("train", "resume")
+TOGETHER = ("train", "resume", "reproduce")
 """What several processes do together; of everything else, the first one does all."""
 
 __all__ = ["COMMANDS", "Terminal", "main"]

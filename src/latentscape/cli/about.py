@@ -78,6 +78,7 @@ def recipes(args: list[str]) -> None:
     rows = [
         [name, r["row"], r["model"], r["data"], r["title"]] for name, r in ((n, room.read(n)) for n in room.paths())
     ]
+    rows += [[name, r["row"], "a chain", "", r["title"]] for name, r in ((n, room.chain(n)) for n in room.chains())]
     table("", ["recipe", "row", "model", "data", "what it shows"], rows)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
+from typing import Any
 
 from latentscape.cli.parsing import JSON, api, command_line, first, given, parse, settings_of
 from latentscape.cli.registry import command
@@ -100,29 +103,56 @@ def resume(args: list[str]) -> None:
 
 @command
 def reproduce(args: list[str]) -> None:
-    """Run a recipe: train, evaluate, and draw what it must show."""
+    """Run a recipe, or a chain of them: train, evaluate, and draw what it must show."""
     name, rest = first(args, "reproduce", "RECIPE")
+    fields = _fields_of(name)
     options = parse(
         "reproduce RECIPE",
         rest,
         {
             "data": (str, "", "other data than the recipe's"),
             "scale": (float, 1.0, "multiply the number of training steps"),
-            "seed": (int, 0, "of weights, order and draws"),
-            "out": (str, "", "run folder; empty: runs/MODEL-DATA-N"),
+            "out": (str, "", "run folder; empty: runs/MODEL-DATA-N (a chain: runs/RECIPE)"),
+            "init_from": (str, "", "the run that a later stage of a chain starts from"),
             "json": JSON,
         },
+        fields,
     )
+    leads = _join()
     run = api().reproduce(
         name,
         data=options["data"] or None,
         scale=options["scale"],
         out=options["out"] or None,
+        init_from=options["init_from"] or None,
         command=command_line(),
         console=Terminal(),
-        **({"seed": options["seed"]} if "seed" in options["named"] else {}),
+        **given(options, fields),
     )
-    done(run, options["json"])
+    if leads:
+        done(run, options["json"])
+
+
+def _fields_of(name: str) -> list[dataclasses.Field]:
+    """The settings that a recipe can be given, with its own as their defaults; of a chain, those of all its stages."""
+    from latentscape import models as room
+    from latentscape import recipes
+    from latentscape.data.settings import DataSettings
+    from latentscape.training.settings import TrainSettings
+
+    found: list[dict[str, dataclasses.Field]] = []
+    for stage in recipes.stages(name) or [name]:
+        recipe = recipes.read(stage)
+        groups = (room.model_class(recipe["model"]).Config, TrainSettings, DataSettings)
+        found.append({f.name: _preset(f, recipe["settings"]) for group in groups for f in settings_of(group)})
+    return [f for key, f in found[0].items() if all(key in stage for stage in found)]
+
+
+def _preset(field: dataclasses.Field, settings: dict[str, Any]) -> dataclasses.Field:
+    value = settings.get(field.name, field.default)
+    field = copy.copy(field)
+    field.default = tuple(value) if isinstance(value, list) else value
+    return field
 
 
 @command

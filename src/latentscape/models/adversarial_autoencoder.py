@@ -63,7 +63,7 @@ class AdversarySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorSettings(AdversarySettings, autoencoder.Config):
+class PriorSettings(AdversarySettings, autoencoder.Settings):
     """Settings of every adversarial autoencoder."""
 
     latent_dim: int = setting(2, "size of the latent vector", at_least=1)
@@ -95,10 +95,12 @@ class Model(autoencoder.Model, contract.Samples):
 
     def __init__(self, shape: DataShape, config: Any, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
-        if config.loss == "auto":
-            self.loss = "bce" if shape.is_image else "mse"
         self._set_prior(config)
         self.phases = self.players()
+
+    def auto_loss(self) -> Literal["bce", "mse"]:
+        """What `--loss auto` stands for."""
+        return "bce" if self.shape.is_image else "mse"
 
     def players(self) -> tuple[Phase, ...]:
         """The players in the order of their turns, with the nets that only they need."""

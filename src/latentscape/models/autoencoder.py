@@ -15,16 +15,29 @@ from torch import Tensor, nn
 from latentscape import contract
 from latentscape.config import DataShape, setting
 from latentscape.contract import Batch, Draws, Losses, Phase
+from latentscape.errors import ConfigError
 from latentscape.nets import build
 from latentscape.numerics import likelihood
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(build.NetSettings):
-    """Settings of the autoencoder."""
+class Settings(build.NetSettings):
+    """Settings of every model that reconstructs as an autoencoder does."""
 
     latent_dim: int = setting(24, "size of the latent vector", at_least=1)
     loss: Literal["auto", "bce", "mse"] = setting("auto", "auto: mse with mlp and on vectors, else bce")
+    output: Literal["auto", "sigmoid", "linear"] = setting(
+        "auto", "behind the decoder; auto: sigmoid with bce, linear with mse; a sigmoid is for images"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """Settings of the autoencoder."""
+
+    head: Literal["linear", "none"] = setting(
+        "linear", "last layer of the encoder; none: the code is its features themselves (resnet: 8 × width means ≥ 0)"
+    )
 
 
 class Model(contract.Trained, contract.Reconstructs):
@@ -35,15 +48,20 @@ class Model(contract.Trained, contract.Reconstructs):
     def __init__(self, shape: DataShape, config: Config, classes: int = 0) -> None:
         super().__init__(shape, config, classes)
         self.latent_dim = config.latent_dim
-        mlp = build.kind(shape, config) == "mlp"
-        self.loss = config.loss if config.loss != "auto" else ("mse" if mlp else "bce")
+        self.loss = config.loss if config.loss != "auto" else self.auto_loss()
         likelihood.check_pixels(self.loss == "bce", shape.is_image)
+        self.squashed = config.output == "sigmoid" or (config.output == "auto" and self.loss == "bce")
+        _check_output(shape, self.loss, self.squashed)
         self.encoder, self.decoder = self.nets()
         self.phases = (Phase("reconstruct", (self.encoder, self.decoder)),)
 
+    def auto_loss(self) -> Literal["bce", "mse"]:
+        """What `--loss auto` stands for."""
+        return "mse" if build.kind(self.shape, self.config) == "mlp" else "bce"
+
     def nets(self) -> tuple[nn.Module, nn.Module]:
         """The encoder, x_BX → z_BL, and the decoder, z_BL → x̂_BX (logits with bce)."""
-        encoder = build.encoder(self.shape, self.latent_dim, self.config)
+        encoder = _encoder(self.shape, self.config)
         return encoder, build.decoder(self.latent_dim, self.shape, self.config)
 
     @classmethod
@@ -60,7 +78,7 @@ class Model(contract.Trained, contract.Reconstructs):
         if self.loss == "bce":
             nats = likelihood.bernoulli_nll(out_BX.float(), x_BX).mean()
             return Losses(nats / self.shape.size, {"recon_nats_per_image": nats})
-        mse = likelihood.squared_error(out_BX.float(), x_BX).mean() / self.shape.size
+        mse = likelihood.squared_error(self.output(out_BX.float()), x_BX).mean() / self.shape.size
         return Losses(mse, {"recon_mse": mse})
 
     def encode(self, x_BX: Tensor, y_B: Tensor | None = None) -> Tensor:
@@ -68,9 +86,29 @@ class Model(contract.Trained, contract.Reconstructs):
         return self.encoder(x_BX)
 
     def decode(self, z_BL: Tensor, y_B: Tensor | None = None) -> Tensor:
-        """x̂_BX, in [0, 1] with bce."""
+        """x̂_BX, in [0, 1] behind a sigmoid."""
         return self.output(self.decoder(z_BL))
 
     def output(self, out_BX: Tensor) -> Tensor:
         """Decoder output → x̂_BX."""
-        return torch.sigmoid(out_BX) if self.loss == "bce" else out_BX
+        return torch.sigmoid(out_BX) if self.squashed else out_BX
+
+
+def _check_output(shape: DataShape, loss: str, squashed: bool) -> None:
+    if squashed and not shape.is_image:
+        raise ConfigError(f"--output sigmoid is for images, and the data is a {shape}; use --output linear")
+    if loss == "bce" and not squashed:
+        raise ConfigError("--loss bce is the cross-entropy of probabilities; use --output sigmoid, or --loss mse")
+
+
+def _encoder(shape: DataShape, config: Any) -> nn.Module:
+    """x_BX → z_BL, with the last layer that the settings ask for (all but the plain ones have a linear one)."""
+    if getattr(config, "head", "linear") == "linear":
+        return build.encoder(shape, config.latent_dim, config)
+    trunk, features = build.trunk(shape, config)
+    if features != config.latent_dim:
+        raise ConfigError(
+            f"--head none gives codes of {features:,} numbers with these nets; use --latent-dim {features}, or another "
+            "--width"
+        )
+    return trunk

@@ -18,7 +18,7 @@ from latentscape.nets import conditioning
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(autoencoder.Config):
+class Config(autoencoder.Settings):
     """Settings of the conditional autoencoder."""
 
     label_code: Literal["auto", "number", "one-hot"] = setting("auto", "auto: one number for two classes, else one-hot")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from latentscape.config import DataShape
-from latentscape.contract import Batch, Draws, Losses
+from latentscape.config import DataShape, setting
+from latentscape.contract import Batch, Draws, Losses, Phase
 from latentscape.models import _adversarial
 from latentscape.numerics import adversarial
 
@@ -19,11 +19,18 @@ from latentscape.numerics import adversarial
 class Config(_adversarial.Settings):
     """Settings of the GAN."""
 
+    generator_first: bool = setting(False, "the generator's step before the discriminator's, on the same pictures")
+
 
 class Model(_adversarial.SharedFakes):
     """Two players: the discriminator on real and generated pictures, the generator on those same pictures."""
 
     Config = Config
+
+    def players(self) -> tuple[Phase, ...]:
+        """The two, in the order of their turns."""
+        discriminator, generator = super().players()
+        return (generator, discriminator) if self.config.generator_first else (discriminator, generator)
 
     @classmethod
     def training_defaults(cls, shape: DataShape, config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ beside a mean over 784 pixels is β = 3.92.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,9 @@ from latentscape.numerics import gaussian, schedules
 
 BETA_PER_PIXEL = 0.005
 """KL weight of images beside a mean over pixels, where the settings name none (spec row B9)."""
+
+FIRST_LOG_STD = -1.0
+"""log σ of every latent where a VAE begins from an autoencoder's weights (spec row B14)."""
 
 MLP_BATCH = 512
 """The largest batch of a multilayer perceptron: its step is bound by moving weights, so that eight times row B12's
@@ -78,6 +82,27 @@ class Model(contract.Trained, contract.Reconstructs, contract.Samples, contract.
         """The encoder, x_BX → B×2L, and the decoder, z_BL → what `likelihood` takes."""
         encoder = build.encoder(self.shape, 2 * self.latent_dim, self.config)
         return encoder, build.decoder(self.latent_dim, self.likelihood.output, self.config)
+
+    def adapted(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """An autoencoder's last layer becomes the head of μ; that of log σ starts at weights 0, bias −1 (spec row B14).
+
+        One whose code is its encoder's features themselves has no such layer, and the head starts as the identity.
+        """
+        last = next(reversed(list(self.encoder.children())), None)
+        if not isinstance(last, nn.Linear):
+            return dict(saved)
+        size, name = last.out_features // 2, f"encoder.{len(list(self.encoder.children())) - 1}"
+        weight, bias = saved.get(f"{name}.weight"), saved.get(f"{name}.bias")
+        if weight is None and last.in_features == size and any(key.startswith("encoder.") for key in saved):
+            weight, bias = torch.eye(size), torch.zeros(size)
+        if weight is None or bias is None or weight.shape != (size, last.in_features):
+            return dict(saved)
+        log_scale = FIRST_LOG_STD * (2 if self.config.log_scale == "variance" else 1)
+        heads = {
+            f"{name}.weight": torch.cat([weight, torch.zeros_like(weight)]),
+            f"{name}.bias": torch.cat([bias, torch.full((size,), log_scale)]),
+        }
+        return {**saved, **heads}
 
     @classmethod
     def training_defaults(cls, shape: DataShape, config: GaussianSettings) -> dict[str, Any]:

@@ -81,6 +81,23 @@ class NarrowConv2d(nn.Conv2d):
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
 
+class PointConv2d(nn.Conv2d):
+    """A 1×1 convolution that may have a stride, same parameters as `nn.Conv2d`.
+
+    The pixels that it looks at are taken out first. What it computes is the same, and torch 2.13's own kernel for the
+    backward pass writes beyond its memory on a CPU (float32, channels_last, stride 2, 8 to 16 filters): it ends the
+    process, or worse, does not.
+    """
+
+    def __init__(self, before: int, after: int, stride: int = 1, *, bias: bool = True) -> None:
+        super().__init__(before, after, 1, bias=bias)
+        self.every = stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        """B×C×H×W → B×C'×⌈H/stride⌉×⌈W/stride⌉."""
+        return super().forward(input if self.every == 1 else input[:, :, :: self.every, :: self.every])
+
+
 class DoublingConv2d(nn.ConvTranspose2d):
     """The 3×3 transposed convolution that doubles height and width, same parameters as `nn.ConvTranspose2d`.
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from latentscape.config import DataShape
-from latentscape.nets.blocks import Activation, NarrowConv2d, Resize, activation
+from latentscape.nets.blocks import Activation, NarrowConv2d, PointConv2d, Resize, activation
 
 RELU = activation("relu", inplace=True)
 
@@ -38,7 +38,7 @@ class Block(nn.Module):
             *_norm(after, norm),
         )
         fits = before == after and stride == 1
-        shortcut = () if fits else (nn.Conv2d(before, after, 1, stride, bias=not norm), *_norm(after, norm))
+        shortcut = () if fits else (PointConv2d(before, after, stride, bias=not norm), *_norm(after, norm))
         self.shortcut = nn.Sequential(*shortcut)
         self.activation = activation()
 
@@ -68,7 +68,7 @@ class MirroredBlock(nn.Module):
         )
         fits = before == after and size is None
         # A 1×1 convolution and copying pixels commute; the smaller picture has a quarter of the work.
-        convolution = () if fits else (nn.Conv2d(before, after, 1, bias=not norm), *resize, *_norm(after, norm))
+        convolution = () if fits else (PointConv2d(before, after, bias=not norm), *resize, *_norm(after, norm))
         self.shortcut = nn.Sequential(*convolution)
         self.activation = activation()
 

@@ -6,6 +6,10 @@ title, row, model, data, settings     what is trained (`settings`: any training,
 [evaluate]      samples, importance_samples: how much the evaluation takes
 [[film]]        what, options: a picture drawn again and again while the run trains; every_steps, every_epochs or both;
                 collage: [rows, columns] of its frames, as one picture beside the film
+init_from                             the recipe whose run this one starts from
+
+Recipes that start from each other make a chain: a file in chains/ with title, row and stages, the recipes in order;
+`reproduce` runs it as it runs a recipe.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from typing import Any
 from latentscape.errors import ConfigError
 
 REQUIRED = {"title": str, "row": str, "model": str, "data": str, "settings": dict, "show": list}
-OPTIONAL = {"companion": list, "evaluate": dict, "film": list}
+OPTIONAL = {"companion": list, "evaluate": dict, "film": list, "init_from": str}
+CHAIN = {"title": str, "row": str, "stages": list}
 COMPANION = {"name": str, "model": str, "settings": dict, "data": str}
 EVALUATE = {"samples": int, "importance_samples": int}
 FILM = {"what": str, "every_steps": int, "every_epochs": int, "options": dict, "collage": object}
@@ -32,14 +37,36 @@ def paths() -> dict[str, Path]:
     return {p.stem: p for p in sorted(Path(__file__).parent.glob("*.toml"))}
 
 
+def chains() -> dict[str, Path]:
+    """Name of a chain → file."""
+    return {p.stem: p for p in sorted((Path(__file__).parent / "chains").glob("*.toml"))}
+
+
+def stages(name: str) -> list[str]:
+    """The recipes of a chain in their order; none for a name that is no chain's."""
+    return list(chain(name)["stages"]) if name in chains() else []
+
+
+def chain(name: str) -> dict[str, Any]:
+    """The chain of that name: title, row, stages."""
+    table = tomllib.loads(chains()[name].read_text(encoding="utf-8"))
+    _check_table(table, f"the chain {name}", CHAIN, CHAIN)
+    return table
+
+
+def chain_of(recipe: str) -> str:
+    """The chain that a recipe is a later stage of; empty: none."""
+    return next((name for name in chains() if recipe in stages(name)[1:]), "")
+
+
 def read(name: str) -> dict[str, Any]:
-    """A recipe by name, or a path to a user's own; `companion`, `evaluate` and `film` are always there.
+    """A recipe by name, or a path to a user's own; `companion`, `evaluate`, `film` and `init_from` are always there.
 
     Raises `ConfigError` for one that is missing, unreadable, or has keys that it should not have.
     """
     path = paths().get(name) or Path(name)
     if not path.is_file():
-        near = difflib.get_close_matches(name, list(paths()), 1)
+        near = difflib.get_close_matches(name, [*paths(), *chains()], 1)
         raise ConfigError(
             f"there is no recipe {name!r}; "
             + (
@@ -56,9 +83,9 @@ def read(name: str) -> dict[str, Any]:
 
 
 def checked(recipe: dict[str, Any], name: str) -> dict[str, Any]:
-    """The recipe with empty `companion`, `evaluate` and `film` where it has none. Raises `ConfigError`."""
+    """The recipe with empty optional entries where it has none. Raises `ConfigError`."""
     _check_table(recipe, f"the recipe {name}", REQUIRED | OPTIONAL, REQUIRED)
-    recipe = {"companion": [], "evaluate": {}, "film": [], **recipe}
+    recipe = {"companion": [], "evaluate": {}, "film": [], "init_from": "", **recipe}
     for companion in _tables(recipe, "companion", name):
         _check_table(companion, f"a companion in {name}", COMPANION, ("name", "model"))
         if not re.fullmatch(r"[\w.-]*\w", companion["name"]):

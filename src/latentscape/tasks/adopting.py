@@ -115,14 +115,14 @@ def _from_run(model: Model, folder: RunFolder) -> Adopted:
 
 
 def _renamed(model: Model, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Another model's tensors under the names that its parts have in this one (`Model.takes`)."""
+    """Another model's tensors as this one takes them: `Model.takes`, then `Model.adapted`."""
     named_here = {
         here + name[len(there) :]: value
         for name, value in saved.items()
         for there, here in model.takes.items()
         if name.startswith(there)
     }
-    return named_here | saved
+    return model.adapted(named_here | saved)
 
 
 def _into_part(model: Model, part: str, path: Path) -> Adopted:

@@ -168,6 +168,16 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
         return path
 
+    def keep_for_good(self, step: int, epoch: int) -> Path:
+        """Give a checkpoint a second name, `epoch-0005.safetensors`, under which it stays."""
+        path, there = self.path / f"epoch-{epoch:04d}.safetensors", self.path / f"step-{step:09d}.safetensors"
+        path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(there)
+        except OSError:  # a file system without links
+            write_atomically(path, there.read_bytes())
+        return path
+
     def newest(
         self, tell: Any = lambda text: None, *, after: int = -1
     ) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:

@@ -310,8 +310,11 @@ class Loop:
             self._end_epoch(passed)
         if p.step % self.hooks.watch_every == 0 if self.hooks.watch_every else passed:
             self._watch()
-        if p.step % s.checkpoint_every == 0:
+        kept = s.keep_every_epochs if passed else 0
+        if p.step % s.checkpoint_every == 0 or (kept and p.epoch % kept < passed):
             self.save()
+        if kept and p.epoch % kept < passed and self.crew.leads:
+            self.checkpoints.keep_for_good(p.step, p.epoch - p.epoch % kept)
 
     def _end_epoch(self, passed: int) -> None:
         """`passed`: epochs that the last step ended; several where a step takes more batches than an epoch has."""

@@ -43,6 +43,9 @@ class TrainSettings(Settings):
     log_every: int = setting(50, "steps between log records", at_least=1)
     checkpoint_every: int = setting(1000, "steps between checkpoints", at_least=1)
     keep_checkpoints: int = setting(2, "newest checkpoints to keep", at_least=1)
+    keep_every_epochs: int = setting(
+        0, "also keep one for good at the end of every so many epochs, as checkpoints/epoch-N; 0: none", at_least=0
+    )
     log_to: tuple[Literal["tensorboard", "mlflow"], ...] = setting(
         (), "send curves and pictures there too, to one or both: tensorboard mlflow"
     )
