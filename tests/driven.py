@@ -80,16 +80,30 @@ def opened(
     page.goto(address)
     yield page
     context.close()
-    assert not [text for text in trouble if not (refusals and text.startswith("Failed to load resource"))]
+    trouble = [text for text in trouble if not (refusals and text.startswith("Failed to load resource"))]
+    assert not trouble, trouble
 
 
 def pixels(page: Any, selector: str) -> np.ndarray:
     """What a canvas holds, uint8 H×W×3."""
     found = page.locator(selector).first.evaluate(
-        """c => { const d = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-                  return {height: c.height, width: c.width, data: Array.from(d.data)}; }"""
+        """c => { const copy = document.createElement("canvas");  // Chromium warns of a canvas that is read twice
+                  copy.width = c.width; copy.height = c.height;
+                  const at = copy.getContext("2d", {willReadFrequently: true});
+                  at.drawImage(c, 0, 0);
+                  const data = Array.from(at.getImageData(0, 0, c.width, c.height).data);
+                  return {height: c.height, width: c.width, data}; }"""
     )
     return np.array(found["data"], np.uint8).reshape(found["height"], found["width"], 4)[..., :3]
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for a condition in JavaScript; the page's own policy forbids playwright to do so inside of it."""
+    for _ in range(PATIENCE_MS // 100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never came true: {condition}")
 
 
 def fits(page: Any) -> None:

@@ -58,7 +58,7 @@ def test_files_are_judged_on_the_distribution_of_normal_ones(chromium: Any, addr
     usual = images.x[images.indices("train")[0], 0].numpy()
     odd = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     with opened(chromium, at(address, runs / "many", "?score=reconstruction&rate=0.2")) as page:
-        page.wait_for_selector(".bars-of .limit")
+        page.wait_for_selector(".bars-of .limit", state="attached")
         page.set_input_files(".drop input", [file("usual.png", usual), file("odd.png", odd)])
         page.wait_for_selector(".checked > li:nth-child(2)")
         # The highest score first, each with its number on the histogram.

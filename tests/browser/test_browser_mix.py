@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from driven import browser, fits, need_a_browser, opened, pixels, served, unlabelled
+from driven import browser, fits, need_a_browser, opened, pixels, served, unlabelled, until
 from explored_runs import make_run
 from latentscape.runs import RunFolder, load_run
 from latentscape.tasks.evaluating import load_for
@@ -84,7 +84,7 @@ def test_a_walk_goes_from_a_to_b_and_is_saved(chromium: Any, address: str, runs:
             assert data.startswith(start)
             assert form != "MP4" or data[4:8] == b"ftyp"
         page.get_by_role("button", name="Play").click()
-        page.wait_for_function("document.querySelector('.walk li.now') === document.querySelectorAll('.walk li')[4]")
+        until(page, "document.querySelector('.walk li.now') === document.querySelectorAll('.walk li')[4]")
         page.get_by_role("button", name="Stop").click()
         assert unlabelled(page) == []
 
@@ -97,7 +97,7 @@ def test_a_sum_of_three_and_its_way_to_latent(chromium: Any, address: str, runs:
         assert np.abs(pixels(page, MIXED) - truth).max() <= 1
         page.get_by_role("spinbutton", name="C: no. of a test picture").fill("7")
         page.keyboard.press("Enter")
-        page.wait_for_function("location.search.includes('c=e7')")
+        until(page, "location.search.includes('c=e7')")
         page.wait_for_timeout(900)
         d = latents(runs / "many", [7])[0]
         assert np.abs(pixels(page, MIXED) - shown(runs / "many", a - b + d)).max() <= 1
@@ -115,7 +115,7 @@ def test_a_file_fills_a_slot_and_comes_back_with_the_address(chromium: Any, addr
         page.wait_for_selector(".walk li:nth-child(4)")
         file = {"name": "mine.png", "mimeType": "image/png", "buffer": stream.getvalue()}
         page.locator(".slot input[type=file]").nth(1).set_input_files(file)
-        page.wait_for_function("location.search.includes('b=z')")
+        until(page, "location.search.includes('b=z')")
         page.wait_for_timeout(900)
         model: Any = load_run(runs / "many")
         with torch.no_grad():
@@ -140,7 +140,7 @@ def test_an_attribute_has_a_strength_and_a_picture_can_be_chosen_from_the_tray(
         page.wait_for_timeout(900)
         assert np.abs(pixels(page, MIXED).astype(int) - still).max() > 10
         page.locator(".tray button").nth(4).click()
-        page.wait_for_function("location.search.includes('a=e4')")
+        until(page, "location.search.includes('a=e4')")
 
 
 def test_a_label_is_switched_under_the_same_style(chromium: Any, address: str, runs: Path) -> None:

@@ -38,11 +38,15 @@ class Lasso(BaseModel):
 
 
 class Place(BaseModel):
-    """A latent: its numbers and the class (by number) it is decoded under; seed: a draw that nobody has moved."""
+    """A latent: its numbers and the class (by number) it is decoded under; seed: a draw that nobody has moved.
+
+    slot: see `Studio.newest_with_run`; each open page has its own, so that none overtakes another's.
+    """
 
     z: list[float]
     label: int | None = None
     seed: int | None = None
+    slot: str = Field(default="", max_length=60)
 
 
 def router(studio: Studio) -> APIRouter:
@@ -126,7 +130,7 @@ def _moving(found: APIRouter, studio: Studio) -> None:
             z_1L = starts.latent_from(place.z, explorer.latent_dim)
             return maps.nearest(explorer, explorer.decode(z_1L, explorer.label(place.label)))
 
-        return await studio.newest_with_run("nearest", run_id, work)
+        return await studio.newest_with_run(place.slot, run_id, work)
 
     @found.post("/command")
     async def command(run_id: str, place: Place) -> dict[str, str]:

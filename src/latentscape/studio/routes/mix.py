@@ -55,7 +55,7 @@ def router(studio: Studio) -> APIRouter:
             z_SL = _walked(explorer, asked)
             return {"z": [row.tolist() for row in z_SL], "command": _command(explorer, opened, asked)}
 
-        return await studio.newest_with_run("walk", run_id, work)
+        return await studio.with_run(run_id, work)
 
     @found.post("/file")
     async def file(run_id: str, asked: Mixed) -> Response:

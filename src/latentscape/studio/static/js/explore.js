@@ -7,6 +7,7 @@
    neat(v) → a number with six digits that count: what an address holds is exactly what is shown.
    toText(z), fromText(text, length) → latents in an address; fromText gives null for anything else.
    model(id) → requests about one run: {card, start, encode, decode, nearest, plane, …}.
+   slot(name) → a name for one moving thing of this very page; see Studio.newest_with_run.
    save(blob, name): give the reader a file.  mse(a, b) → mean squared difference of two pictures' bytes, on [0, 1]. */
 
 import { bytes, get, post, url } from "./api.js";
@@ -122,7 +123,7 @@ export function model(id) {
     sliders: (first, count, signal) => get(at("sliders"), { query: { first, count }, signal }),
     plane: (asked, signal) => json("plane", asked, signal),
     lasso: (dots, signal) => json("lasso", { dots }, signal),
-    nearest: (z, label, signal) => json("nearest", { z, label }, signal),
+    nearest: (z, label, slot, signal) => json("nearest", { z, label, slot }, signal),
     command: async (z, label, seed, signal) => (await json("command", { z, label, seed }, signal)).command,
     direction: (name, signal) => get(at("direction"), { query: { name }, signal }),
     dot: async (index, signal) => new Uint8Array((await bytes(at(`dot/${index}`), { signal })).data),
@@ -135,6 +136,8 @@ export function model(id) {
     url: (what, query) => url(at(what), query),
   };
 }
+
+export const slot = (name) => `${name}-${Math.random().toString(36).slice(2, 10)}`;
 
 export function save(blob, name) {
   const href = URL.createObjectURL(blob);

@@ -12,7 +12,7 @@ import { number } from "../format.js";
 const RATES = [["0.01", "1 %"], ["0.05", "5 %"], ["0.1", "10 %"], ["0.2", "20 %"]];
 const SOME = "0_1_2_3_4_5";
 const MOST_FILES = 100;
-const [WIDE, HIGH, LEFT, RIGHT, FOOT] = [640, 170, 8, 8, 34];
+const [HIGH, LEFT, RIGHT, FOOT] = [170, 8, 8, 34];
 
 export const page = {
   name: "check",
@@ -56,6 +56,7 @@ class Check {
       out.push(this.sigma.element);
     }
     fill(this.options, out);
+    this.options.hidden = !out.length;
     fill(this.root, h("h1", { text: "Check" }), this.trouble,
       h("div", { class: "columns" }, this.ways(), h("section", { "aria-label": "What is normal" }, this.charts)),
       this.options, this.summary, this.list);
@@ -179,12 +180,15 @@ class Check {
     this.drawMarks();
   }
 
+  /* Charts are as wide as their place, so that their words have the size of all others. */
+  width() { return Math.min(560, Math.max(260, this.charts.clientWidth)); }
+
   drawMarks() {
     const rows = this.sorted();
     if (this.normalBox && this.normal) {
       const n = this.normal;
       const marks = rows.map((a, i) => ({ value: a.score, text: String(i + 1) })).filter((m) => Number.isFinite(m.value));
-      fill(this.normalBox, histogram([{ bins: n.bins }], n, marks, n.threshold),
+      fill(this.normalBox, histogram([{ bins: n.bins }], n, marks, n.threshold, this.width()),
         h("figcaption", {}, h("h3", { text: `How normal: ${n.score}` }),
           h("p", { text: `${n.said}, ${n.unit}. The line is the threshold, ${number(n.threshold, 4)}: ${number(100 * n.rate, 3)} % of normal pictures lie above it.` })));
     }
@@ -196,7 +200,7 @@ class Check {
     const marks = rows.flatMap((a, i) => (a.discriminator ?? []).slice(0, 1).map((d) => ({ value: d.value, text: String(i + 1) })));
     fill(this.judgeBox, this.judge.sources.map((source) => h("div", {},
       h("p", { class: "small", text: `${source.name}: median ${number(source.median, 3)} (${source.n.toLocaleString("en")})` }),
-      histogram([source], this.judge, marks, null, 84))),
+      histogram([source], this.judge, marks, null, this.width(), 84))),
       h("figcaption", {}, h("h3", { text: "What the discriminator says" }),
         h("p", { text: `${this.judge.says[0].toUpperCase()}${this.judge.says.slice(1)}, in evaluation mode. It learned to tell its own generator from the data and nothing else, so it may take noise for real.` })));
   }
@@ -256,11 +260,11 @@ class Check {
 }
 
 /* Counts of equal bins from low to high, a threshold, and numbered marks; what lies beyond stands at the edge. */
-function histogram(sources, { low, high }, marks, threshold, tall = HIGH) {
+function histogram(sources, { low, high }, marks, threshold, wide, tall = HIGH) {
   const span = high - low || 1;
   const right = Math.max(high, threshold ?? high);
   const beyond = marks.some((m) => m.value > right) ? right + 0.08 * span : right;
-  const at = (v) => LEFT + ((Math.min(beyond, Math.max(low, v)) - low) / (beyond - low || 1)) * (WIDE - LEFT - RIGHT);
+  const at = (v) => LEFT + ((Math.min(beyond, Math.max(low, v)) - low) / (beyond - low || 1)) * (wide - LEFT - RIGHT);
   const floor = tall - FOOT;
   const top = marks.length ? 26 : 6;
   const bars = sources.flatMap(({ bins }) => {
@@ -269,11 +273,11 @@ function histogram(sources, { low, high }, marks, threshold, tall = HIGH) {
     return bins.map((n, i) => svg("rect", { class: "bar", x: at(low) + i * width, width: Math.max(0.5, width * 0.92), y: floor - ((floor - top) * n) / most, height: ((floor - top) * n) / most }));
   });
   const said = `Histogram from ${number(low, 3)} to ${number(high, 3)}${threshold === null ? "" : `, threshold ${number(threshold, 3)}`}${marks.length ? `; pictures ${marks.map((m) => `${m.text} at ${number(m.value, 3)}`).join(", ")}` : ""}`;
-  return svg("svg", { class: "bars-of", viewBox: `0 0 ${WIDE} ${tall}`, role: "img", "aria-label": said }, bars,
-    svg("line", { class: "axis", x1: LEFT, x2: WIDE - RIGHT, y1: floor, y2: floor }),
+  return svg("svg", { class: "bars-of", viewBox: `0 0 ${wide} ${tall}`, width: wide, height: tall, role: "img", "aria-label": said }, bars,
+    svg("line", { class: "axis", x1: LEFT, x2: wide - RIGHT, y1: floor, y2: floor }),
     svg("text", { x: LEFT, y: floor + 16 }, number(low, 3)), svg("text", { x: at(high), y: floor + 16, "text-anchor": "end" }, number(high, 3)),
     threshold !== null && [svg("line", { class: "limit", x1: at(threshold), x2: at(threshold), y1: top, y2: floor }),
-      svg("text", { class: "limit-said", x: at(threshold), y: floor + 30, "text-anchor": at(threshold) > WIDE / 2 ? "end" : "start" }, `threshold ${number(threshold, 4)}`)],
+      svg("text", { class: "limit-said", x: at(threshold), y: floor + 30, "text-anchor": at(threshold) > wide / 2 ? "end" : "start" }, `threshold ${number(threshold, 4)}`)],
     marks.map((m, i) => [svg("path", { class: "one", d: `M${at(m.value)} ${floor} l-5 -9 h10 z` }),
       svg("text", { class: "one-said", x: at(m.value), y: 12 + 11 * (i % 2), "text-anchor": "middle" }, m.text)]));
 }

@@ -5,8 +5,8 @@
 import { paced } from "../api.js";
 import { button, choice, dropZone, select, slider, text } from "../controls.js";
 import { command } from "../copy.js";
-import { announce, failure, fill, h, loading, sentence } from "../elements.js";
-import { bytesOf, fromText, model, mse, neat, parts, styles, toText, valuesSaid, view } from "../explore.js";
+import { announce, failure, fill, h, loading, message, sentence } from "../elements.js";
+import { bytesOf, fromText, model, mse, neat, parts, slot, styles, toText, valuesSaid, view } from "../explore.js";
 import { number } from "../format.js";
 import { plane as makePlane } from "../plane.js";
 
@@ -31,10 +31,12 @@ export const page = {
 class Latent {
   constructor(root, context, from, card) {
     Object.assign(this, { root, context, from, card, thumbs: new Map(), timer: null, plane: null });
-    this.slot = `latent-${Math.random().toString(36).slice(2, 10)}`;
+    this.slots = { picture: slot("picture"), nearest: slot("nearest") };
     this.state = { z: null, label: null, seed: null, example: null, moved: false };
     this.original = null;
+    // One request under way and the newest waiting, so that the studio never has to drop one of them.
     this.decode = paced((signal) => this.drawNow(signal));
+    this.near = paced((signal) => this.showNearest(signal));
     this.lay();
   }
 
@@ -67,6 +69,7 @@ class Latent {
     fill(this.root,
       h("h1", { text: "Latent" }),
       this.trouble,
+      card.missing && message("warn", "", `The run's data cannot be had, so the map shows draws of the prior: ${card.missing}`),
       h("div", { class: "latent" },
         h("section", { class: "map-side", "aria-label": "Map" }, this.planeControls, this.map.element, this.mapWays, this.lassoBox),
         h("section", { class: "picture-side", "aria-label": "Picture" },
@@ -135,7 +138,8 @@ class Latent {
   async begin() {
     this.context.onQuery(() => this.guard(() => this.read()));
     this.context.signal.addEventListener("abort", () => clearTimeout(this.timer));
-    await this.read();
+    await this.guard(() => this.read());
+    if (!this.state.z) await (this.card.can.encode ? this.fromMean() : this.fromSeed(0)); // the address asked for what is not there
     await Promise.all([this.guard(() => this.readPlane()), this.guard(() => this.addSliders(MORE))]);
   }
 
@@ -203,6 +207,7 @@ class Latent {
 
   /* A new place, drawn; what follows the place (sliders, cross-hair) is set to it. */
   async go(changes, name = "") {
+    if (this.state.z) this.clear();
     Object.assign(this.state, { moved: false }, changes);
     this.base = this.state.z;
     if (this.strength) this.strength.value = 0;
@@ -216,6 +221,7 @@ class Latent {
   change(changes, { stays = false, keepBase = false, keepSliders = false } = {}) {
     Object.assign(this.state, changes, stays ? {} : { seed: null, moved: true });
     this.changedAt = performance.now();
+    this.clear();
     if (!keepBase) {
       this.base = this.state.z;
       if (this.strength) this.strength.value = 0;
@@ -237,12 +243,11 @@ class Latent {
   async drawNow(signal) {
     const { z, label } = this.state;
     const began = this.changedAt ?? performance.now();
-    const data = await this.from.decode([z], label, { slot: this.slot, signal });
+    const data = await this.from.decode([z], label, { slot: this.slots.picture, signal });
     this.view.draw(data);
     // For whoever measures: how long after the pointer's move its picture stood on the canvas.
     this.view.canvas.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: { z, ms: performance.now() - began } }));
     if (this.original) this.sayError(data);
-    this.clear();
   }
 
   sayError(data) {
@@ -266,10 +271,9 @@ class Latent {
     this.said.textContent = sentence(said);
     this.view.alt = `Decoded picture: ${said}${this.card.image ? "" : `, values ${valuesSaid(this.view.bytes)}`}`;
     announce(`Picture of ${said}`);
-    const run = this.card.run;
     this.commandText = await this.from.command(z, label, seed, this.context.signal);
     this.command.refresh();
-    if (run && !this.card.missing) await this.showNearest(z, label);
+    if (!this.card.missing) await this.near();
   }
 
   placeSaid() {
@@ -280,14 +284,8 @@ class Latent {
     return `a latent of length ${number(length, 3)}${under}`;
   }
 
-  async showNearest(z, label) {
-    let answer;
-    try {
-      answer = await this.from.nearest(z, label, this.context.signal);
-    } catch (error) {
-      if (error.status === 409) return;
-      throw error;
-    }
+  async showNearest(signal) {
+    const answer = await this.from.nearest(this.state.z, this.state.label, this.slots.nearest, signal);
     if (!this.nearestViews) {
       this.nearestViews = answer.found.map(() => view({ shape: this.card.shape, size: this.card.image ? 56 : 80 }));
       this.nearestWords = answer.found.map(() => h("span", { class: "small quiet" }));
@@ -473,7 +471,6 @@ class Latent {
   async guard(f) {
     try {
       await f();
-      this.clear();
     } catch (error) {
       this.say(error);
     }

@@ -6,7 +6,7 @@ import { bytes, latest, paced, post } from "../api.js";
 import { button, choice, dropZone, select, slider, text } from "../controls.js";
 import { command } from "../copy.js";
 import { announce, failure, fill, h } from "../elements.js";
-import { bytesOf, fromText, model, neat, parts, save, styles, toText, view } from "../explore.js";
+import { bytesOf, fromText, model, neat, parts, save, slot, styles, toText, view } from "../explore.js";
 import { number } from "../format.js";
 
 const TRAY = 24;
@@ -30,6 +30,7 @@ export const page = {
 class Mix {
   constructor(root, context, from, card) {
     Object.assign(this, { root, context, from, card, timer: null, frames: [], at: 0 });
+    this.slot = slot("mix");
     this.slots = ["a", "b", "c"].map((name) => new Slot(this, name));
     this.active = this.slots[0];
     this.work = paced((signal) => this.doWork(signal));
@@ -160,7 +161,7 @@ class Mix {
     if (this.slots.some((s) => !s.z)) return;
     const deed = this.deed.value;
     const made = await this[{ walk: "walk", sum: "sum", attribute: "attribute", labels: "labels" }[deed]](signal);
-    const shots = parts(await this.from.decode(made.rows, made.labels.length === 1 ? made.labels[0] : made.labels, { slot: "mix", signal }), this.card.shape);
+    const shots = parts(await this.from.decode(made.rows, made.labels.length === 1 ? made.labels[0] : made.labels, { slot: this.slot, signal }), this.card.shape);
     this.frames = shots;
     this.made = made;
     this.drawStrip(shots, made.names);
