@@ -182,7 +182,7 @@ def test_sliders_samples_interpolation_and_the_address(browser: Any, host: str, 
     np.testing.assert_allclose(found.settled(), one)
     assert_same(found, model)
     found.page.click("#keep-a")
-    found.page.wait_for_function("document.querySelectorAll('#strip canvas').length === 11")
+    found.page.wait_for_function("() => document.querySelectorAll('#strip canvas').length === 11")
     found.page.locator("#strip button").nth(0).click()
     np.testing.assert_allclose(found.settled(), one, atol=1e-5)
     found.page.locator("#strip button").nth(10).click()
@@ -203,14 +203,25 @@ def test_a_picture_of_ones_own_is_encoded_and_a_dot_is_an_example(browser: Any, 
     file = io.BytesIO()
     Image.fromarray(x[0].numpy()).save(file, "PNG")
     found.page.set_input_files("#upload", {"name": "own.png", "mimeType": "image/png", "buffer": file.getvalue()})
-    found.page.wait_for_function("document.getElementById('upload-said').textContent")
+    found.page.wait_for_function("() => document.getElementById('upload-said').textContent")
     with torch.no_grad():
         z = model.encode(x[None].float() / 255)[0].numpy()
     np.testing.assert_allclose(found.settled(), z, atol=1e-3)
     assert_same(found, model)
     found.page.set_input_files("#upload", {"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"})
-    found.page.wait_for_function("document.getElementById('state').textContent")
+    found.page.wait_for_function("() => document.getElementById('state').textContent")
     assert found.page.inner_text("#state").startswith("bad.png is no picture that this browser can read")
+    box = found.page.locator("#plane").bounding_box()
+    at = (box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    for i in range(60):
+        at = (at[0] + i % 2 * 5, at[1] + (i + 1) % 2 * 5)
+        found.page.mouse.move(*at)
+        if found.page.locator("#tip").is_visible():
+            break
+    found.page.mouse.click(*at)
+    known = np.fromfile(place / "plane" / "latents.bin", "<f4").reshape(-1, 2)
+    assert np.abs(known - found.settled()).max(1).min() < 1e-6
+    assert_same(found, model)
     found.close()
 
 
