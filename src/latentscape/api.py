@@ -267,15 +267,13 @@ def _budget(run: Run, recipe: dict[str, Any], scale: float) -> float:
     if not isinstance(run.model, Trained):
         return scale
     given = overrides.sort(recipe["model"], recipe["settings"]).train
-    asked = overrides.train_settings(
-        recipe["model"], run.data.shape, run.model.config, given, run.data.sizes()["train"]
-    )
+    asked = overrides.train_settings(recipe["model"], run.data.shape, run.model.config, given, run.data.to_train)
     made = TrainSettings.from_dict(run.folder.config()["train"])
     return _steps(run, made) / _steps(run, asked)
 
 
 def _steps(run: Run, settings: TrainSettings) -> int:
-    size = run.data.sizes()["train"]
+    size = run.data.to_train
     batch_size = size if settings.full_batch else min(settings.batch_size, size)
     assert isinstance(run.model, Trained)
     return training.total_steps(run.model, settings, size, batch_size)

@@ -97,6 +97,11 @@ class ImageSet:
         """How many examples each of train, valid and test holds."""
         return {name: int((self.split == code).sum()) for code, name in enumerate(SPLITS)}
 
+    @property
+    def to_train(self) -> int:
+        """How many examples one pass over the training set has. `DataError` if there are none."""
+        return len(self.indices("train"))
+
     def indices(self, split: str) -> Tensor:
         """int64 positions of "train", "valid", "test" or "all" examples, ascending. `DataError` if there are none."""
         if split == "all":

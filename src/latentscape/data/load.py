@@ -45,11 +45,15 @@ def load_data(
         return _load_text(data, settings, progress)
     from latentscape.data.sources.arrays import load_memory
 
+    if settings.stream:
+        raise DataError("--stream is for tar shards, but the data is an array; leave it out")
     settings = _without_table(settings, "an array")
     return finish(load_memory(data), settings)
 
 
 def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> ImageSet:
+    if settings.stream:
+        return _load_stream(data, settings, progress)
     if name := named(data):
         settings = _without_table(settings, name)
         return finish(load_named(name, settings, progress=progress), settings)
@@ -72,6 +76,19 @@ def _load_text(data: str | Path, settings: DataSettings, progress: bool) -> Imag
         return finish(load_folder(path, settings, progress=progress), settings)
     settings = _without_table(settings, path.name)
     return finish(_load_file(kind, path, settings, progress), settings)
+
+
+def _load_stream(data: str | Path, settings: DataSettings, progress: bool) -> ImageSet:
+    from latentscape.data.streaming import load_stream
+
+    path = Path(data).expanduser()
+    shards = is_pattern(str(data)) or (not named(data) and path.exists() and recognise(path) == "shards")
+    if not shards:
+        what = f"the data is {data}" if named(data) or path.exists() else _not_there(data)
+        raise DataError(
+            f"--stream is for tar shards (a .tar file, a folder of them, or shards-{{000..099}}.tar); {what}"
+        )
+    return load_stream(data, settings, progress=progress)
 
 
 def load_named(name: str, settings: DataSettings, *, progress: bool = False) -> Raw:

@@ -52,6 +52,11 @@ class DataSettings(Settings):
         0, "keep so many training labels, equally many of each class, and hide the rest; 0: all", at_least=0
     )
     labelled_seed: int = setting(0, "which labels are kept", at_least=0, at_most=LARGEST_SEED)
+    stream: bool = setting(
+        False,
+        "tar shards: examples are decoded as they are trained on, for sets larger than the disk; a part of each split "
+        "is packed to look at; needs size",
+    )
     limit: int = setting(0, "use at most so many images of each split, chosen by content; 0: all", at_least=0)
 
     def __post_init__(self) -> None:

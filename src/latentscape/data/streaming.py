@@ -82,6 +82,11 @@ class StreamedSet(ImageSet):
 
     stream: ShardStream = field(kw_only=True)
 
+    @property
+    def to_train(self) -> int:
+        """How many examples one pass over the stream has."""
+        return len(self.stream)
+
 
 def load_stream(where: str | Path, settings: DataSettings, *, progress: bool = False) -> StreamedSet:
     """Index the shards (a tar file, a folder of them, a pattern) and pack a part of each split.

@@ -24,6 +24,7 @@ from latentscape.data import DataSettings, ImageSet, describe, load_data
 from latentscape.data.batches import Gatherer, TrainBatches, in_order
 from latentscape.data.names import named
 from latentscape.data.recognise import is_pattern
+from latentscape.data.streaming import StreamBatches, StreamedSet
 from latentscape.errors import ConfigError, RunError
 from latentscape.runs import RunFolder, free_name
 from latentscape.tasks import adopting, overrides
@@ -123,7 +124,7 @@ def train(
     config = overrides.model_settings(model, given.model)
     data_settings = DataSettings.from_dict(given.data)
     images = crew.first(lambda: load_data(data, data_settings, progress=not isinstance(console, Silent)))
-    train_settings = overrides.train_settings(model, images.shape, config, given.train, images.sizes()["train"])
+    train_settings = overrides.train_settings(model, images.shape, config, given.train, images.to_train)
     net = models.build(model, images.shape, config, images.classes, train_settings.seed)
     _check_fits(net, train_settings, images)
     _check_shares(net, train_settings, images, crew)
@@ -308,7 +309,7 @@ def _loop(
     newest = crew.first(lambda: checkpoints.newest(console.say))
     if more:
         _check_more(folder, settings, newest[2]["progress"] if newest else {})
-    size = len(images.indices("train"))
+    size = images.to_train
     batch_size = size if settings.full_batch else min(settings.batch_size, size)
     total = total_steps(net, settings, size, batch_size)
     execute = execution.Execution(**newest[2]["execution"]) if newest else execution.decide(net, settings, total)
@@ -316,8 +317,7 @@ def _loop(
     execute = crew.execution(execute, net, settings, anew=anew)
     torch.set_num_threads(execute.threads)
     net = execute.place(net)
-    source = _gather(images, "train", net, execute)
-    batches = TrainBatches(source, batch_size, settings.seed)
+    batches = _batches(images, net, execute, batch_size, settings.seed)
     held = _gather(images, "valid", net, execute) if images.sizes()["valid"] else None
     labelled = None
     if any(p.labelled for p in net.phases):
@@ -338,7 +338,7 @@ def _loop(
         checkpoints,
         labelled=labelled,
         held_out=(lambda: in_order(held, 500, HELD_OUT)) if held else None,
-        probe=next(in_order(held or source, PROBE, PROBE)),
+        probe=next(in_order(held or _gather(images, "train", net, execute), PROBE, PROBE)),
         hooks=dataclasses.replace(hooks, log=told),
         crew=crew,
     )
@@ -355,7 +355,7 @@ def _loop(
     if more and crew.leads:
         folder.rewrite_settings(settings.to_dict())
         folder.add_command(more)
-    with console.training(total, batch_size) as progress:
+    with console.training(total, batch_size) as progress, _closed_after(batches, console):
         loop.hooks.progress = progress
         done = loop.run()
     if not done.finished:
@@ -398,7 +398,7 @@ def total_steps(net: Trained, settings: TrainSettings, size: int, batch_size: in
 def _scaled(net: Trained, s: TrainSettings, images: ImageSet, scale: float) -> TrainSettings:
     if not 0 < scale < math.inf:
         raise ConfigError(f"--scale must be above 0 and finite, got {scale:g}")
-    size = len(images.indices("train"))
+    size = images.to_train
     batch = size if s.full_batch else min(s.batch_size, size)
     steps = max(1, round(scale * total_steps(net, s, size, batch)))
     return s.replace(max_steps=steps, epochs=-(-steps * max(p.repeat for p in net.phases) // (size // batch)))
@@ -407,11 +407,52 @@ def _scaled(net: Trained, s: TrainSettings, images: ImageSet, scale: float) -> T
 def _gather(
     images: ImageSet, split: str, net: Model, execute: execution.Execution, *, labelled: bool = False
 ) -> Gatherer:
-    memory_format = torch.channels_last if execute.channels_last else torch.contiguous_format
-    return Gatherer(images, split, net.value_range, execute.device, memory_format, labelled=labelled)
+    return Gatherer(images, split, net.value_range, execute.device, _memory_format(execute), labelled=labelled)
+
+
+def _memory_format(execute: execution.Execution) -> torch.memory_format:
+    return torch.channels_last if execute.channels_last else torch.contiguous_format
+
+
+def _batches(
+    images: ImageSet, net: Trained, execute: execution.Execution, batch_size: int, seed: int
+) -> TrainBatches | StreamBatches:
+    """What the loop trains on: all of a packed set, or a stream."""
+    if isinstance(images, StreamedSet):
+        return StreamBatches(images, batch_size, seed, net.value_range, execute.device, _memory_format(execute))
+    return TrainBatches(_gather(images, "train", net, execute), batch_size, seed)
+
+
+@contextlib.contextmanager
+def _closed_after(batches: TrainBatches | StreamBatches, console: Console) -> Iterator[None]:
+    """End what a stream decodes ahead, and say what it could not read."""
+    try:
+        yield
+    finally:
+        if isinstance(batches, StreamBatches):
+            batches.close()
+            if batches.unreadable:
+                console.say(f"{batches.unreadable:,} pictures could not be read; others of their batches stood in.")
+
+
+def _check_streams(net: Model, s: TrainSettings, images: ImageSet) -> None:
+    """A stream is trained on batch by batch (`ConfigError`)."""
+    if not isinstance(images, StreamedSet):
+        return
+    if isinstance(net, Fitted):
+        raise ConfigError(
+            "this model is fitted to a whole set in closed form; leave --stream out, and --limit what is packed"
+        )
+    if isinstance(net, Trained) and any(p.labelled for p in net.phases):
+        raise ConfigError(
+            "this model takes batches of labelled examples alone, which a stream does not give; leave --stream out"
+        )
+    if s.full_batch:
+        raise ConfigError("--full-batch and --stream contradict each other; leave one out")
 
 
 def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
+    _check_streams(net, s, images)
     if (s.early_stopping or s.schedule == "plateau") and not images.sizes()["valid"]:
         what = "--early-stopping" if s.early_stopping else "--schedule plateau"
         raise ConfigError(f"{what} needs held-out images and {images.name} has none; give --valid-fraction 0.1")
@@ -429,7 +470,7 @@ def _check_fits(net: Model, s: TrainSettings, images: ImageSet) -> None:
         y_N = images.labels[images.indices("train")] if images.labels is not None else torch.empty(0)
         if not (y_N >= 0).any():
             raise ConfigError(f"this model learns from some labels, and no training example of {images.name} has one")
-    size = images.sizes()["train"]
+    size = images.to_train
     alone = (size if s.full_batch else min(s.batch_size, size)) == 1
     if alone and any(isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) for m in net.modules()):
         raise ConfigError("BatchNorm needs at least two examples per step; give --batch-size 2 or more, or --norm none")
@@ -442,7 +483,7 @@ def _check_shares(net: Model, s: TrainSettings, images: ImageSet, crew: distribu
     if isinstance(net, Fitted):
         raise ConfigError("this model is fitted in closed form, by one process; start it without torchrun")
     assert isinstance(net, Trained)
-    size = images.sizes()["train"]
+    size = images.to_train
     batches = {"training images": size if s.full_batch else min(s.batch_size, size)}
     if any(p.labelled for p in net.phases) and images.labels is not None:
         known = int((images.labels[images.indices("train")] >= 0).sum())

@@ -82,7 +82,7 @@ class Films:
 
     @cached_property
     def _batches_per_epoch(self) -> int:
-        settings, size = TrainSettings.from_dict(RunFolder(self.path).config()["train"]), self._images.sizes()["train"]
+        settings, size = TrainSettings.from_dict(RunFolder(self.path).config()["train"]), self._images.to_train
         return size // (size if settings.full_batch else min(settings.batch_size, size))
 
     def _keep(self, name: str, model: Model, step: int) -> None:
