@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -328,6 +334,32 @@ def test_another_address_needs_a_token(home: Path):
 
 def test_a_missing_folder_is_refused(tmp_path: Path):
     assert "there is no folder" in refusal("studio", tmp_path / "none", "--no-browser")
+
+
+SERVED = "import sys; from latentscape.studio.launch import launch; launch(sys.argv[1:], port=0, open_browser=False)"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_well_also_while_a_model_is_asked(home: Path):
+    words = [sys.executable, "-u", "-c", SERVED, str(home)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = re.search(r"http://\S+/", process.stdout.readline())
+        assert address is not None
+        run = next(k for k in Places([home]).all() if k.name == "one")
+        asked = Request(f"{address[0]}api/runs/{run.id}/sheets/reconstructions", b"", method="POST")
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):  # it may be answered, refused or cut off
+                urlopen(asked).close()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        process.send_signal(signal.SIGINT)
+        asking.join(60)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------------------

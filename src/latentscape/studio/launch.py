@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -37,10 +40,20 @@ def launch(
     """
     roots = check_roots(runs)
     binding = bind(host, port, token, usual=USUAL_PORT)
-    app = Guard(make_app(roots), binding, LIMITS)
+    studio_app = make_app(roots)
+    app = Guard(studio_app, binding, LIMITS)
     address = binding.url()
     say(f"The studio is at {address} (ctrl-C ends it).")
     if open_browser:
         # In a thread of its own: a browser that runs in the terminal would keep the server waiting.
         threading.Thread(target=webbrowser.open, args=(address,), name="studio-browser", daemon=True).start()
+    logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
     serve_app(app, binding, LIMITS)
+    if studio_app.state.studio.worker.busy:
+        sys.stderr.flush()
+        os._exit(0)  # an interpreter that ends would wait for the model that is just being loaded or asked
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """That requests are dropped at the end is what ctrl-C was for."""
+    return "graceful shutdown exceeded" not in record.getMessage()

@@ -36,7 +36,10 @@ class Overtaken(Refused):
 
 
 class Worker:
-    """`await do(f, …)` runs f on the one thread, without gradients, and answers with what it returns or raises."""
+    """`await do(f, …)` runs f on the one thread, without gradients, and answers with what it returns or raises.
+
+    busy: whether it is at work.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -44,18 +47,25 @@ class Worker:
         self._lock = threading.Lock()
         self._turn = 0
         self._waiting = 0
+        self.busy = False
         threading.Thread(target=self._work, name="studio-inference", daemon=True).start()
 
     async def do(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a function on the worker."""
-        return await asyncio.wrap_future(self._submit("", lambda: function(*args, **kwargs)))
+        return await self._answer(self._submit("", lambda: function(*args, **kwargs)))
 
     async def newest(self, slot: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The same, dropped with `Overtaken` if a newer call names the same slot before this one has begun.
 
         slot: any name; "" is nobody's, and is never overtaken.
         """
-        return await asyncio.wrap_future(self._submit(slot, lambda: function(*args, **kwargs)))
+        return await self._answer(self._submit(slot, lambda: function(*args, **kwargs)))
+
+    async def _answer(self, asked: Future[R]) -> R:
+        try:
+            return await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            raise Refused(503, "the studio is ending; start it again in its terminal") from None
 
     def _submit(self, slot: str, call: Callable[[], R]) -> Future[R]:
         answer: Future[R] = Future()
@@ -93,4 +103,7 @@ class Worker:
 
     def _work(self) -> None:
         while True:
-            self._queue.get()()
+            job = self._queue.get()
+            self.busy = True
+            job()
+            self.busy = False

@@ -9,7 +9,7 @@ import { jobBox } from "../jobs.js";
 import { file } from "../picture.js";
 import { stateWords } from "./runs.js";
 
-const MARKS = { best: "★ best", level: "≈ not told apart", worse: "", unjudged: "", incomparable: "≁ other scale", missing: "", "": "" };
+const MARKS = { best: "★ best", level: "≈ not told apart", worse: "", unjudged: "? no interval", incomparable: "≁ other scale", missing: "", "": "" };
 
 export const page = {
   name: "compare",
