@@ -155,7 +155,7 @@ def card(subject: Subject, graphs: Sequence[Graph], command: str) -> dict[str, A
         "settings": config["model"],
         "made": command,
     }
-    return hub._cut(made)  # nothing says where on this machine it was made
+    return hub.without_places(made)  # nothing says where on this machine it was made
 
 
 def _abilities(files: set[str], has_prior: bool, has_score: bool) -> list[str]:

@@ -177,7 +177,7 @@ def _plain(model: Model) -> Model:
 
     `blocks.Linear` computes what `nn.Linear` does and chooses a precision by the batch, which a graph cannot.
     """
-    plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    plain = copy.deepcopy(model).to("cpu").float().eval()
     for tensor in (*plain.parameters(), *plain.buffers()):
         tensor.data = tensor.data.contiguous()
     modules: list[Any] = [module for module in plain.modules() if type(module) is Linear]

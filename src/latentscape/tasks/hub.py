@@ -107,17 +107,17 @@ def _stage(folder: RunFolder, to: Path) -> RunFolder:
     copy = RunFolder.create(
         to,
         config=_without_places(folder.config()),
-        command=_cut(folder.command()),
-        data=_cut(data),
+        command=without_places(folder.command()),
+        data=without_places(data),
         environment=folder.environment(),
     )
     shutil.copyfile(folder.model_path, copy.model_path)
     if (metrics := folder.metrics()) is not None:
-        copy.write_metrics(_cut(metrics))
+        copy.write_metrics(without_places(metrics))
     shown = [(path, words) for path, words in folder.pictures() if _PICTURE.fullmatch(f"{GALLERY}/{path.name}")]
     for path, _ in shown:
         _copy_picture(path, copy.pictures_path / path.name)
-    captions = {path.name: _cut(words) for path, words in shown if words}
+    captions = {path.name: without_places(words) for path, words in shown if words}
     if captions:
         write_atomically(copy.pictures_path / CAPTIONS, to_json(captions, indent=1, ensure_ascii=False).encode())
     return copy
@@ -127,15 +127,15 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     """Settings without the paths of one machine: data that has no name known everywhere is no longer named."""
     run = dict(config["run"])
     run["data"] = run["data"] if named(run["data"]) else ""
-    return _cut(config | {"run": run})
+    return without_places(config | {"run": run})
 
 
-def _cut(value: Any) -> Any:
+def without_places(value: Any) -> Any:
     """Every path in a text, or in the texts of tables and lists, cut to its last word."""
     if isinstance(value, dict):
-        return {k: _cut(v) for k, v in value.items()}
+        return {k: without_places(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_cut(v) for v in value]
+        return [without_places(v) for v in value]
     return _PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
@@ -144,9 +144,9 @@ def _copy_picture(source: Path, to: Path) -> None:
     if source.suffix == ".png":
         with Image.open(source) as picture:
             words = {k: v for k, v in picture.info.items() if isinstance(v, str)}
-            if words != _cut(words):
+            if words != without_places(words):
                 info = PngInfo()
-                for key, text in _cut(words).items():
+                for key, text in without_places(words).items():
                     info.add_text(key, text)
                 picture.save(to, format="PNG", pnginfo=info)
                 return
