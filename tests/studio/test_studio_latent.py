@@ -173,6 +173,19 @@ def test_the_command_makes_the_picture_again(
         assert np.abs(again.astype(int).reshape(-1) - np.frombuffer(shown, np.uint8)).max() <= 1
 
 
+@every_family
+def test_nothing_is_written_into_a_run(client: TestClient, ids: dict[str, str], runs: Path, name: str) -> None:
+    def files() -> set[tuple[str, int]]:
+        return {(str(p), p.stat().st_mtime_ns) for p in (runs / name).rglob("*")}
+
+    before = files()
+    for where in ("start?seed=9", "start", "sliders", "dot/1"):
+        client.get(f"/api/latent/{ids[name]}/{where}")
+    client.post(f"/api/latent/{ids[name]}/plane", json={})
+    # What `test_the_command_makes_the_picture_again` runs is the command line, which keeps a fitted prior there.
+    assert files() == before
+
+
 # ---- the map -------------------------------------------------------------------------------------------------------
 
 

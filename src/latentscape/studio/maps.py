@@ -14,7 +14,6 @@ from torch import Tensor
 
 from latentscape.errors import AbilityError, ConfigError, DataError
 from latentscape.latents import walks
-from latentscape.metrics import neighbours as nearest_ones
 from latentscape.studio import sliders
 from latentscape.studio.explorer import Explorer, short
 from latentscape.tasks import mapping
@@ -197,40 +196,63 @@ def as_text(explorer: Explorer, x_NX: Tensor) -> str:
 # ---- nearest training pictures -----------------------------------------------------------------------------------
 
 
+CANDIDATES = 16
+"""Pictures whose distances are computed again from the differences themselves, beyond those asked for."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training pictures to compare with: their rows in the set and places in the split, M; values M×D on [0, 1]
+    (vectors: as they are), and the sum of each one's squares, M."""
+
+    rows: Tensor
+    positions: Tensor
+    values_MD: Tensor
+    squares_M: Tensor
+
+
 def nearest(explorer: Explorer, x_1X: Tensor, k: int = 6) -> dict[str, Any]:
-    """The k training pictures nearest to one, by mean squared difference of values: {of, pictures: […], picture}."""
-    rows, train_MD = explorer.kept("training pictures", lambda: _training(explorer))
-    unit = to_unit(x_1X, explorer.model.value_range).float().flatten(1)
-    unit = unit.clamp(0, 1) if explorer.model.shape.is_image else unit
-    if not unit.isfinite().all():
+    """The k training pictures nearest to one, by mean squared difference of values: {of, found: […], pictures}.
+
+    One product with all of them finds candidates, in milliseconds; these are compared by their differences.
+    """
+    train = explorer.kept("training pictures", lambda: _training(explorer))
+    unit_D = to_unit(x_1X, explorer.model.value_range).float().flatten()
+    unit_D = unit_D.clamp(0, 1) if explorer.model.shape.is_image else unit_D
+    if not unit_D.isfinite().all():
         raise DataError("the decoder gives no finite numbers this far out; go back towards the mean")
-    k = min(k, len(train_MD))
-    squared, at = nearest_ones.nearest(unit, train_MD, k)
-    images, picked = explorer.data(), rows[at[0]]
-    labels = None if images.labels is None else images.labels[picked].tolist()
+    near = train.squares_M - 2 * (train.values_MD @ unit_D)
+    few = near.topk(min(k + CANDIDATES, len(near)), largest=False).indices
+    mse_F = (train.values_MD[few] - unit_D).double().square().mean(1)
+    order = mse_F.argsort(stable=True)[:k]
+    images, at = explorer.data(), few[order]
+    rows = train.rows[at]
     found = [
         {
-            "name": images.files[row] if images.files is not None else f"train {int(place)}",
-            "label": None if labels is None or labels[j] < 0 else images.label_names[labels[j]],
-            "mse": float(f"{float(squared[0, j]) / train_MD.shape[1]:.4g}"),
+            "name": images.files[row] if images.files is not None else f"train {place}",
+            "label": _label_name(explorer, row),
+            "mse": float(f"{mse:.4g}"),
         }
-        for j, (row, place) in enumerate(zip(picked.tolist(), _positions(explorer, at[0]), strict=True))
+        for row, place, mse in zip(rows.tolist(), train.positions[at].tolist(), mse_F[order].tolist(), strict=True)
     ]
-    picture = as_text(explorer, images.examples(picked, explorer.model.value_range))
-    return {"of": f"{len(train_MD):,} training pictures", "found": found, "pictures": picture}
+    pictures = as_text(explorer, images.examples(rows, explorer.model.value_range))
+    return {"of": f"{len(train.rows):,} training pictures", "found": found, "pictures": pictures}
 
 
-def _training(explorer: Explorer) -> tuple[Tensor, Tensor]:
-    """Rows of training pictures in the set, evenly spread, and their values M×D on [0, 1] (vectors: as they are)."""
+def _label_name(explorer: Explorer, row: int) -> str | None:
+    """The class of an example of the set; None where it has none."""
+    images = explorer.data()
+    if images.labels is None or int(images.labels[row]) < 0:
+        return None
+    return images.label_names[int(images.labels[row])]
+
+
+def _training(explorer: Explorer) -> Training:
+    """Training pictures, evenly spread over the split."""
     images = explorer.data()
     rows = images.indices("train")
     n = max(1, min(len(rows), TRAINING, TRAINING_VALUES // images.shape.size))
     picks = torch.arange(n) * len(rows) // n
     values = to_unit(images.examples(rows[picks], explorer.model.value_range), explorer.model.value_range)
-    return rows[picks], values.float().flatten(1)
-
-
-def _positions(explorer: Explorer, at: Tensor) -> list[int]:
-    _, train_MD = explorer.kept("training pictures", lambda: _training(explorer))
-    every = len(explorer.data().indices("train"))
-    return (at * every // len(train_MD)).tolist()
+    values_MD = values.float().flatten(1)
+    return Training(rows[picks], picks, values_MD, values_MD.square().sum(1))

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from latentscape.config import LARGEST_SEED
+from latentscape.contract import Samples
 from latentscape.data.finish import finish
-from latentscape.data.picture import fitted
+from latentscape.data.picture import fitted as fitted_picture
 from latentscape.data.raw import Raw
 from latentscape.data.settings import DataSettings
 from latentscape.errors import AbilityError, ConfigError, DataError
+from latentscape.latents import priors
 from latentscape.studio.explorer import Explorer, short
 from latentscape.studio.maps import as_text
 from latentscape.studio.sliders import mean_of
-from latentscape.tasks import places
+from latentscape.tasks import fitted, places
 from latentscape.tasks.evaluating import to_unit
-from latentscape.tasks.showing import prior_codes
 from latentscape.web import uploads
 from latentscape.web.limits import Limits
 
@@ -67,7 +68,7 @@ def picture_from(explorer: Explorer, body: bytes) -> Tensor:
         labels="", label_column="", labelled=0, limit=0, only_classes="", label_attribute=""
     )
     image = uploads.open_picture(body, LIMITS).convert("L" if channels == 1 else "RGB")
-    pixels = fitted(image, (height, width), settings.fit)
+    pixels = fitted_picture(image, (height, width), settings.fit)
     raw = Raw("picture", torch.from_numpy(pixels[None].copy()), split=np.zeros(1, np.uint8))
     return finish(raw, settings).examples(torch.tensor([0]), explorer.model.value_range)
 
@@ -88,8 +89,17 @@ def at_seed(explorer: Explorer, seed: int) -> dict[str, Any]:
         raise ConfigError(f"a seed is at least 0 and at most {LARGEST_SEED:,}, got {seed}")
     if not explorer.can()["sample"]:
         raise AbilityError("this model has no prior, and no data to fit one to, so that nothing can be drawn")
-    z_1L, source = prior_codes(explorer.stage, 1, seed)
-    return _begun(z_1L[0], explorer.label(None), f"draw {seed} from {source}")
+    rng = torch.Generator().manual_seed(seed)
+    if isinstance(explorer.model, Samples):
+        return _begun(explorer.model.prior(1, rng)[0], explorer.label(None), f"draw {seed} from the model's own prior")
+    prior = explorer.kept("prior", lambda: _gaussian(explorer))
+    return _begun(prior.sample(1, rng)[0], explorer.label(None), f"draw {seed} from {fitted.words('full', prior)}")
+
+
+def _gaussian(explorer: Explorer) -> priors.Prior:
+    """What `sample` draws from for a model without a prior; it keeps the fit in the run folder, the studio does not."""
+    explorer.data()
+    return priors.fit("full", explorer.stage.latents(fitted.GAUSSIAN_LATENTS, "train")[0])
 
 
 def at_example(explorer: Explorer, position: int) -> dict[str, Any]:

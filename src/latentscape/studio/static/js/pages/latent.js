@@ -243,7 +243,8 @@ class Latent {
   async drawNow(signal) {
     const { z, label } = this.state;
     const began = this.changedAt ?? performance.now();
-    const data = await this.from.decode([z], label, { slot: this.slots.picture, signal });
+    this.drawing = true;
+    const data = await this.from.decode([z], label, { slot: this.slots.picture, signal }).finally(() => { this.drawing = false; });
     this.view.draw(data);
     // For whoever measures: how long after the pointer's move its picture stood on the canvas.
     this.view.canvas.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: { z, ms: performance.now() - began } }));
@@ -260,7 +261,11 @@ class Latent {
   /* When nothing has moved for a moment: address, command, neighbours, and a word for screen readers. */
   rest(name) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.atRest(name).catch((error) => this.say(error)), REST_MS);
+    this.timer = setTimeout(() => {
+      // A slow picture is not kept waiting by its own neighbours.
+      if (this.drawing) this.rest(name);
+      else this.atRest(name).catch((error) => this.say(error));
+    }, REST_MS);
   }
 
   async atRest(name) {
