@@ -76,7 +76,7 @@ def until(page: Any, test: str) -> None:
 def open_run(page: Any, name: str) -> None:
     page.click(f"table.runs th a:text-is('{name}')")
     page.wait_for_selector(f"h1:text-is('{name}')")
-    page.wait_for_selector(".chart path")
+    page.wait_for_selector(".chart .plot")
 
 
 # ---- the list ------------------------------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_text_stands_out_from_its_ground(address: Any, open_page: Any, shot: Any
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
     assert page.evaluate(CONTRAST) == []
     page.reload()
-    page.wait_for_selector(".chart path")
+    page.wait_for_selector(".chart .plot")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 

@@ -86,7 +86,7 @@ function table(rows, names) {
   const sense = { higher: "higher is better", lower: "lower is better" };
   const cell = (c) => h("td", { class: `number ${c.verdict === "best" ? "best" : ""}` }, h("div", {}, h("b", { text: c.text }), " ", MARKS[c.verdict] && h("span", { class: "small", text: MARKS[c.verdict] })),
     c.interval && h("div", { class: "quiet small", text: c.interval }), c.verdict === "worse" && h("div", { class: "quiet small", text: c.stands }));
-  return h("div", { class: "scroll" }, h("table", { class: "compared" }, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "" }), names.map((name, i) => h("th", { scope: "col", class: key(i) }, name)))),
+  return h("div", { class: "scroll", tabindex: "0" }, h("table", { class: "compared" }, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "" }), names.map((name, i) => h("th", { scope: "col", class: key(i) }, name)))),
     h("tbody", {}, rows.map((m) => h("tr", {}, h("th", { scope: "row", title: m.meaning }, m.name, h("div", { class: "quiet small", text: [m.unit, sense[m.better]].filter(Boolean).join(", ") }),
       m.unranked && h("div", { class: "quiet small", text: m.unranked })), m.cells.map(cell))))));
 }
@@ -98,8 +98,8 @@ function settings(found) {
   const head = () => h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "setting" }), found.runs.map((run) => h("th", { scope: "col", text: run.name }))));
   const differing = found.settings.filter((s) => s.differs), lacking = found.settings.filter((s) => !s.differs);
   return h("section", {}, h("h2", { text: "Settings that differ" }),
-    differing.length ? h("div", { class: "scroll" }, h("table", {}, head(), h("tbody", {}, rows(differing)))) : h("p", { class: "quiet", text: "None: they are seeds of one another." }),
-    lacking.length > 0 && h("details", {}, h("summary", { text: "Settings that only some of their models have" }), h("div", { class: "scroll" }, h("table", {}, head(), h("tbody", {}, rows(lacking))))));
+    differing.length ? h("div", { class: "scroll", tabindex: "0" }, h("table", {}, head(), h("tbody", {}, rows(differing)))) : h("p", { class: "quiet", text: "None: they are seeds of one another." }),
+    lacking.length > 0 && h("details", {}, h("summary", { text: "Settings that only some of their models have" }), h("div", { class: "scroll", tabindex: "0" }, h("table", {}, head(), h("tbody", {}, rows(lacking))))));
 }
 
 function curves(found, context) {

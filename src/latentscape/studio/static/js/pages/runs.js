@@ -235,7 +235,7 @@ export function stateWords(run) {
   const share = word === "training" && run.progress !== null ? `${Math.round(100 * run.progress)} %, ` : "";
   const warned = run.warnings ? h("div", { class: "small warned", text: count(run.warnings, "warning", "warnings") }) : null;
   return [h("span", { class: `state state-${word}`, text: word }),
-    (share || why) && h("div", { class: "quiet small", text: share + (word === "done" ? why : sentence(why)) }), warned];
+    (share || why) && h("div", { class: "quiet small", text: share + (["done", "training"].includes(word) ? why : sentence(why)) }), warned];
 }
 
 export function duration(seconds) {
