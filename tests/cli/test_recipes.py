@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from latentscape.config import DataShape
 from latentscape.data.names import NAMES
 from latentscape.data.settings import DataSettings
 from latentscape.runs import RunFolder
-from latentscape.tasks import overrides, showing
+from latentscape.tasks import overrides, showing, training
 
-SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8), "shapes": (3, 32, 32), "curves": (2,)}
+SHAPES = {"celeba": (3, 56, 56), "mnist": (1, 28, 28), "digits": (1, 8, 8), "shapes": (3, 32, 32), "curves": (2,)}
 CLASSES = {"shapes": 3, "curves": 2}  # ten in the other sets
+
+RECIPES = {name: recipes.read(name) for name in recipes.paths()}
 
 every_recipe = pytest.mark.parametrize("name", list(recipes.paths()))
 
@@ -96,13 +99,21 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("stand-ins")
     np.savez(folder / "large-digits.npz", x=large[:, 0], y=digits.labels[:300].numpy())
     np.savez(folder / "few-shapes.npz", x=shapes.x[:300].numpy().transpose(0, 2, 3, 1), y=shapes.labels[:300].numpy())
-    return {"mnist": str(folder / "large-digits.npz"), "shapes": str(folder / "few-shapes.npz")}
+    small, large_ones = str(folder / "few-shapes.npz"), str(folder / "large-digits.npz")
+    return {"mnist": large_ones, "shapes": small, "celeba": small}
 
 
 @pytest.fixture(scope="module")
 def one_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The classifier that reads pictures is trained once for all recipes on the same data."""
     return tmp_path_factory.mktemp("one-cache")
+
+
+def _made_before(name: str, data: str, place: Path) -> Path:
+    """A run of the recipe that another one starts from, of its nets but small."""
+    told = {**RECIPES[name]["settings"], "width": 2, "latent_dim": 16, "max_steps": 1, "epochs": 0}
+    told |= {"early_stopping": 0, "schedule": "constant"}
+    return training.train(RECIPES[name]["model"], data, out=place / name, **told).path
 
 
 @pytest.mark.slow
@@ -117,7 +128,12 @@ def test_recipes_run_on_small_data(
     monkeypatch.setattr(recipes, "read", lambda asked: recipe | few)
     monkeypatch.setenv("LATENTSCAPE_CACHE", str(one_cache))
     data, steps = stand_ins.get(recipe["data"], recipe["data"]), 0.0005
-    answer = latentscape("reproduce", name, "--data", data, "--scale", steps, "--out", tmp_path / "run", "--json")
+    words: list[Any] = ["reproduce", name, "--data", data, "--scale", steps, "--json"]
+    if recipe["data"] == "celeba":
+        words += ["--width", 2, "--latent-dim", 16]
+    if recipe["init_from"]:
+        words += ["--init-from", _made_before(recipe["init_from"], data, tmp_path)]
+    answer = latentscape(*words, "--out", tmp_path / "run")
     assert answer.status == 0, answer.err
     assert "is not drawn" not in answer.err
     pictures = {p.name for p, _ in RunFolder(tmp_path / "run").pictures()}

@@ -70,7 +70,8 @@ def run(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
 def named_things_exist(words: list[str]) -> None:
     """Data sets and recipes by name; paths cannot be known here."""
     if words[1] == "reproduce":
-        recipes.read(words[2])
+        for recipe in recipes.stages(words[2]) or [words[2]]:
+            recipes.read(recipe)
     if "--data" in words:
         data = words[words.index("--data") + 1]
         assert data in DATA_NAMES or re.fullmatch(r"(more-)?pictures|faces", data), f"what is the data {data}?"

@@ -98,7 +98,7 @@ class Follower:
             return True
         data = words[words.index("--data") + 1] if "--data" in words else ""
         if words[1] == "reproduce":
-            data = data or recipes.read(words[2])["data"]
+            data = data or recipes.read((recipes.stages(words[2]) or [words[2]])[0])["data"]
         return data in NEEDS_DOWNLOAD
 
     def add_model(self, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""Commands that make pictures with a run: sample, reconstruct, project."""
+"""Commands that make pictures with a run: sample, decode, reconstruct, project."""
 
 from __future__ import annotations
 
@@ -50,6 +50,34 @@ def sample(args: list[str]) -> None:
     print(json.dumps(out)) if options["json"] else print(
         f"Wrote {out['n']} samples from {out['prior']} to {out['out']}\nSHA-256 of their values: {out['sha256']}"
     )
+
+
+@command
+def decode(args: list[str]) -> None:
+    """Turn latents into pictures: `decode RUN --z NUMBER …`, or the rows of a file: `decode RUN --latents X.npy`."""
+    run_path, rest = first(args, "decode", "RUN")
+    options = parse(
+        "decode RUN",
+        rest,
+        {
+            "z": (tuple[float, ...], (), "one latent by its numbers, all of them, as the studio gives it"),
+            "latents": (str, "", "X.npy, a latent a row, as `embed --out X.npy` and `project --out X.npy` write them"),
+            "label": (str, "", "conditional models: the class to decode under, by name or number; empty: the first"),
+            "out": (str, "", "X.png, X.gif, X.mp4, X.npy or a folder; empty: the run's pictures"),
+            "json": JSON,
+        },
+    )
+    from latentscape.tasks.decoding import decode as run
+
+    out = run(
+        run_path,
+        options["latents"] or None,
+        z=options["z"],
+        label=options["label"] or None,
+        out=options["out"] or None,
+        command=command_line(),
+    )
+    print(json.dumps(out)) if options["json"] else print(f"Wrote {out['n']:,} decoded to {out['out']}")
 
 
 @command

@@ -134,12 +134,17 @@ def reproduce(args: list[str]) -> None:
 
 
 def _fields_of(name: str) -> list[dataclasses.Field]:
-    """The settings that a recipe can be given, with its own as their defaults; of a chain, those of all its stages."""
+    """The settings that a recipe can be given, with its own as their defaults; of a chain, those of all its stages.
+
+    Without a name, as in the help, those that every recipe can be given.
+    """
     from latentscape import models as room
     from latentscape import recipes
     from latentscape.data.settings import DataSettings
     from latentscape.training.settings import TrainSettings
 
+    if not name:
+        return [*settings_of(TrainSettings), *settings_of(DataSettings)]
     found: list[dict[str, dataclasses.Field]] = []
     for stage in recipes.stages(name) or [name]:
         recipe = recipes.read(stage)

@@ -183,7 +183,7 @@ def _built(path: str, changed: int) -> dict[str, Any]:
         "needs_labels": bool(model.needs_labels),
         "value_range": model.value_range,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "likelihood": comparing._likelihood(model, folder.config()),
+        "likelihood": comparing.likelihood_of(model, folder.config()),
         "trouble": "",
     }
 

@@ -258,7 +258,10 @@ def _of_sources(explorer: Explorer) -> dict[str, Any]:
 
 
 def command_for(explorer: Explorer, run: str, file: str, *, score: str, rate: float, sigma: float, seed: int) -> str:
-    """The command that judges the same file; of a GAN, that asks the discriminator; with noise, that cleans it."""
+    """The command that judges the same file; of a GAN, that asks the discriminator; with noise, that cleans it.
+
+    Empty for a classifier, which no command asks about a file.
+    """
     if sigma:
         words = ["denoise", run, file, "--noise", "gaussian", "--sigma", f"{sigma:g}", "--seed", str(seed)]
     elif score_names(explorer):
@@ -266,5 +269,5 @@ def command_for(explorer: Explorer, run: str, file: str, *, score: str, rate: fl
     elif isinstance(explorer.model, Discriminates):
         words = ["probe", run, file]
     else:
-        words = ["classify", run, file]
+        return ""
     return shlex.join(["latentscape", *words, "--out", "checked.png"])

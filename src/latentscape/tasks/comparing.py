@@ -269,7 +269,7 @@ def _measure(
     values = evaluating.per_image(model, images, split)
     own = {m: list(_own_interval(v)) for m, v in values.items() if len(v) > 1 and bool(v.isfinite().all())}
     intervals = own | {m: i for m, i in (answer.get("intervals") or {}).items() if i is not None}
-    run.measured = Measured(answer["metrics"], intervals, values, _likelihood(model, run.config))
+    run.measured = Measured(answer["metrics"], intervals, values, likelihood_of(model, run.config))
     run.missing = {m: _why_missing(model, run.config["run"]["model"], m) for m in evaluating.PROTOCOL}
     run.about = {
         "name": run.name,
@@ -297,7 +297,7 @@ def _own_interval(values_N: Tensor) -> difference.Interval:
     return difference.percentile_interval(difference.resampled_means(values_N[:, None])[:, 0])
 
 
-def _likelihood(model: Model, config: dict[str, Any]) -> str:
+def likelihood_of(model: Model, config: dict[str, Any]) -> str:
     """What the model's log-probability is of, in words; "" for a model that has none."""
     kind = getattr(getattr(model, "likelihood", None), "kind", "")
     if not kind and config["model"].get("loss") == "bce":

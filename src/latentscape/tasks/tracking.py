@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from latentscape.errors import LatentscapeError
 from latentscape.runs import RunFolder
 from latentscape.training.settings import TrainSettings
 from latentscape.training.tracking import About, Trackers
@@ -56,6 +57,10 @@ def tracked(
         ended = "finished"
     except (stopped, KeyboardInterrupt):
         ended = "stopped"
+        raise
+    except LatentscapeError as error:
+        with suppress(LatentscapeError):  # the disk may be full
+            folder.append({"kind": "failed", "step": last, "text": str(error)})
         raise
     finally:
         trackers.close(ended)
