@@ -187,6 +187,7 @@ def test_the_keyboard_reads_a_chart(address: Any, open_page: Any):
     assert page.inner_text(".chart .read >> nth=0") == ""
     page.click(".chart summary >> nth=0")
     rows = page.locator(".chart >> nth=0 >> tbody tr")
+    rows.nth(11).wait_for(state="attached")
     assert rows.count() == 12
     assert rows.first.locator("td").first.inner_text() in first
 
