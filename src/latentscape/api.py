@@ -10,7 +10,7 @@ from latentscape.config import flag
 from latentscape.contract import Trained
 from latentscape.errors import ConfigError
 from latentscape.report.html import write_report
-from latentscape.runs import RunFolder, free_name
+from latentscape.runs import RunFolder, free_name, is_run
 from latentscape.tasks import adopting, evaluating, overrides, showing, tracking, training
 from latentscape.tasks.training import Console, Run, Silent
 from latentscape.training import distributed
@@ -181,7 +181,7 @@ _SAID = {"whole": "whole already, in", "begun": "going on in", "new": "into"}
 
 def _state(path: Path, name: str, how: dict[str, Any], data: Any) -> str:
     """Whether a stage of a chain is "whole", "begun" or "new". One made with other settings raises `ConfigError`."""
-    if not (path / "config.toml").exists():
+    if not is_run(path):
         return "new"
     folder = RunFolder(path)
     config = folder.config()
@@ -245,7 +245,7 @@ def _companion(run: Run, companion: dict[str, Any], scale: float, console: Conso
     source = own_data or config["run"]["data"] or run.data
     at_hand = None if isinstance(source, str) else source
     console.say(f"Beside it, {companion['name']}:")
-    if not (path / "config.toml").exists():
+    if not is_run(path):
         shared = {name: config["train"][name] for name in ("seed", "threads", "device")}
         settings = ({} if own_data else config["data"]) | shared | companion.get("settings", {})
         training.train(companion["model"], source, out=path, scale=scale, console=console, **settings)

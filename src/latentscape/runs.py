@@ -52,7 +52,7 @@ class RunFolder:
         self._appended = False  # a log line cut short by a crash is ended before the first new one
         if not self.path.exists():
             raise RunError(f"there is no run folder {self.path}; `latentscape train` makes one")
-        if not self._config_path.is_file():
+        if not self.config_path.is_file():
             raise RunError(
                 f"{self.path} is not a run folder: it holds no config.toml; give the folder that "
                 "`latentscape train` named"
@@ -91,7 +91,7 @@ class RunFolder:
 
     def rewrite_settings(self, train: dict[str, Any]) -> None:
         """Replace the table train: a finished run is trained longer."""
-        _write_config(self._config_path, self.config() | {"train": train})
+        _write_config(self.config_path, self.config() | {"train": train})
 
     @property
     def name(self) -> str:
@@ -99,8 +99,29 @@ class RunFolder:
         return self.path.resolve().name
 
     @property
-    def _config_path(self) -> Path:
+    def config_path(self) -> Path:
+        """The settings; a folder is a run if it has them (`is_run`)."""
         return self.path / "config.toml"
+
+    @property
+    def log_path(self) -> Path:
+        """The log, a JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def lock_path(self) -> Path:
+        """Open in the process that writes the run, and its number."""
+        return self.path / ".lock"
+
+    @property
+    def failed_batch_path(self) -> Path:
+        """The batch whose loss was not a finite number, if one was."""
+        return self.path / "failed-batch.safetensors"
+
+    @property
+    def frames_path(self) -> Path:
+        """The frames of films, a folder for each, a picture for each step."""
+        return self.pictures_path / ".frames"
 
     @property
     def report_path(self) -> Path:
@@ -111,6 +132,16 @@ class RunFolder:
     def pictures_path(self) -> Path:
         """Where pictures lie."""
         return self.path / "pictures"
+
+    @property
+    def captions_path(self) -> Path:
+        """The pictures' titles and captions."""
+        return self.pictures_path / "captions.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The last evaluation."""
+        return self.path / "metrics.json"
 
     @property
     def model_path(self) -> Path:
@@ -138,9 +169,9 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The tables run, train, model, data of config.toml; one that lacks or mistypes them raises `RunError`."""
         try:
-            config = tomllib.loads(self._config_path.read_text(encoding="utf-8"))
+            config = tomllib.loads(self.config_path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{self._config_path} is not readable TOML ({error}); restore it") from error
+            raise RunError(f"{self.config_path} is not readable TOML ({error}); restore it") from error
         tables = {"run": dict, "train": dict, "model": dict, "data": dict}
         known = {"model": str, "data": str, "shape": list, "classes": int}
         wrong = [name for name, kind in tables.items() if not isinstance(config.get(name), kind)]
@@ -148,7 +179,7 @@ class RunFolder:
             f"run.{name}" for name, kind in known.items() if not isinstance(config["run"].get(name), kind)
         ]
         if wrong:
-            raise RunError(f"{self._config_path} does not describe a run: {wrong[0]} is missing or damaged; restore it")
+            raise RunError(f"{self.config_path} does not describe a run: {wrong[0]} is missing or damaged; restore it")
         return config
 
     def command(self) -> str:
@@ -169,16 +200,16 @@ class RunFolder:
 
     def metrics(self) -> dict[str, Any] | None:
         """The last evaluation, or None."""
-        return self._read_json("metrics.json") if (self.path / "metrics.json").exists() else None
+        return self._read_json("metrics.json") if self.metrics_path.exists() else None
 
     def write_metrics(self, metrics: dict[str, Any]) -> Path:
         """Keep an evaluation."""
-        write_atomically(self.path / "metrics.json", _json(metrics))
-        return self.path / "metrics.json"
+        write_atomically(self.metrics_path, _json(metrics))
+        return self.metrics_path
 
     def pictures(self) -> list[tuple[Path, dict[str, str]]]:
         """Pictures with their title, caption and command."""
-        listed = self._read_json("pictures/captions.json") if (self.pictures_path / "captions.json").exists() else {}
+        listed = self._read_json("pictures/captions.json") if self.captions_path.exists() else {}
         found = sorted(p for p in self.pictures_path.glob("*") if p.suffix in (".png", ".gif", ".mp4"))
         order = {name: i for i, name in enumerate(listed)}
         found.sort(key=lambda p: order.get(p.name, len(order)))
@@ -199,7 +230,7 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record to the log."""
-        path = self.path / "log.jsonl"
+        path = self.log_path
         try:
             torn = not self._appended and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
             self._appended = True
@@ -227,7 +258,7 @@ class RunFolder:
                 run["model"], DataShape(tuple(run["shape"])), settings, run["classes"], config["train"]["seed"]
             )
         except (KeyError, ConfigError, TypeError) as error:
-            raise RunError(f"{self._config_path} does not describe a model ({error}); restore it") from error
+            raise RunError(f"{self.config_path} does not describe a model ({error}); restore it") from error
 
     def save_model(self, model: Model, step: int = 0) -> Path:
         """Keep the trained weights, and after how many steps they were."""
@@ -320,11 +351,12 @@ def _remove_half_written(folder: Path) -> None:
     """Remove what killed processes were writing; a living one may be about to rename its file."""
     for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         writer = _TEMPORARY.fullmatch(left.name)
-        if writer and not _lives(int(writer[1])):
+        if writer and not lives(int(writer[1])):
             left.unlink(missing_ok=True)
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
+    """Whether there is a process of that number on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -332,6 +364,11 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True  # another user's
     return True
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (path / "config.toml").is_file()
 
 
 def free_name(parent: Path, stem: str) -> Path:

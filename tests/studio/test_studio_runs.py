@@ -207,20 +207,20 @@ def test_a_batch_left_behind_says_that_a_loss_was_not_finite(room: Path):
 def test_training_while_a_process_holds_it(room: Path):
     without_end(room / "vae-0")
     with RunFolder(room / "vae-0").locked():
-        assert held(room / "vae-0")
+        assert held(RunFolder(room / "vae-0"))
         assert state(room / "vae-0") == ("training", "at step 6")
-    assert not held(room / "vae-0")  # this process lives and wrote its number, but has let go
+    assert not held(RunFolder(room / "vae-0"))  # this process lives and wrote its number, but has let go
     (room / "vae-0" / ".lock").write_text("999999999")
-    assert not held(room / "vae-0")
+    assert not held(RunFolder(room / "vae-0"))
 
 
 def test_where_open_files_cannot_be_seen_a_living_process_is_believed(room: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(state_module, "_has_open", lambda process, path: None)
     lock = room / "vae-0" / ".lock"
     lock.write_text(str(os.getpid()))
-    assert held(room / "vae-0")
+    assert held(RunFolder(room / "vae-0"))
     lock.write_text("not a number")
-    assert not held(room / "vae-0")
+    assert not held(RunFolder(room / "vae-0"))
 
 
 def test_asking_never_takes_the_lock(room: Path):

@@ -36,7 +36,7 @@ def summary(known: Known, log: Follower) -> dict[str, Any]:
     try:
         with log.lock:
             log.read()
-            mark = (card_version(known), log.generation, log.offset, held(known.path))
+            mark = (card_version(known), log.generation, log.offset, held(known.folder))
             if log.card is None or log.card[0] != mark:
                 log.card = mark, _summary(known, log, mark[0])
             return log.card[1]
@@ -199,14 +199,13 @@ def _config_of(path: Path, changed: int) -> dict[str, Any]:
 
 
 def _changed(folder: RunFolder) -> int:
-    return (folder.path / "config.toml").stat().st_mtime_ns
+    return folder.config_path.stat().st_mtime_ns
 
 
 def card_version(known: Known) -> str:
     """Changes when something of the run's card may have changed that its log does not tell."""
     folder = known.folder
-    parts = ("config.toml", "metrics.json", "report.html", "pictures/captions.json")
-    files = [folder.path / name for name in parts]
+    files = (folder.config_path, folder.metrics_path, folder.report_path, folder.captions_path)
     marks = [f"{p.stat().st_mtime_ns:x}" if p.exists() else "-" for p in files]
     return ".".join([*marks, str(newest_step(folder)), str(folder.model_path.exists())])
 

@@ -180,7 +180,7 @@ class Followers:
         """The run's follower; read what is new with its lock held."""
         with self._lock:
             if known.id not in self._of:
-                self._of[known.id] = Follower(known.folder.path / "log.jsonl")
+                self._of[known.id] = Follower(known.folder.log_path)
             return self._of[known.id]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentscape.errors import RunError
-from latentscape.runs import RunFolder
+from latentscape.runs import RunFolder, is_run
 from latentscape.web.refusals import Refused
 
 MOST_RUNS = 1_000
@@ -73,7 +73,7 @@ class Places:
         """The run of an id, or `NotThere`."""
         with self._lock:
             known = self._known.get(run_id)
-        if known is None or not (known.path / "config.toml").is_file():
+        if known is None or not is_run(known.path):
             known = next((k for k in self.all() if k.id == run_id), None)
         if known is None:
             raise NotThere("there is no such run here, or it was moved; go back to the list of runs")
@@ -83,7 +83,7 @@ class Places:
     def home(self) -> Path:
         """Where a new run is made: the first folder of runs, else beside the first run."""
         for root in self.roots:
-            return root.parent if (root / "config.toml").is_file() else root
+            return root.parent if is_run(root) else root
         return Path("runs")
 
     def _paths(self) -> Iterator[Path]:
@@ -110,7 +110,7 @@ def check_roots(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "config.toml").is_file():
+    if is_run(folder):
         yield folder
         return
     if depth == 0:

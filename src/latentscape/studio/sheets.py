@@ -19,9 +19,6 @@ from latentscape.studio.places import Known, NotThere
 from latentscape.studio.shelf import Opened, newest_step
 from latentscape.tasks.showing import PICTURES
 
-FRAMES = ".frames"
-"""The folder in a run's pictures where `tasks.showing.film` keeps frames, one folder for each film."""
-
 MOST = 200
 """Sheets that are kept of one run and kind; of more, every second older one is forgotten."""
 
@@ -81,7 +78,7 @@ def kinds(facts: dict[str, Any]) -> list[str]:
 
 def films(folder: RunFolder) -> list[dict[str, Any]]:
     """The run's films: name, title, the steps of their frames."""
-    room = folder.pictures_path / FRAMES
+    room = folder.frames_path
     found = []
     for place in sorted(room.iterdir()) if room.is_dir() else []:
         if steps := sorted(int(p.stem) for p in place.glob("*.png") if p.stem.isdecimal()):
@@ -93,7 +90,7 @@ def frame(folder: RunFolder, film: str, step: int) -> Path:
     """Where a frame lies, found among those that are there, or `NotThere`."""
     for known in films(folder):
         if known["name"] == film and step in known["steps"]:
-            return folder.pictures_path / FRAMES / known["name"] / f"{step:09d}.png"
+            return folder.frames_path / known["name"] / f"{step:09d}.png"
     raise NotThere("the run has no such frame; reload the page")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentscape.report import words
+from latentscape.runs import RunFolder, lives
 from latentscape.studio.following import Follower
 from latentscape.studio.places import Known
 from latentscape.studio.shelf import newest_step
@@ -27,7 +28,7 @@ def state_of(known: Known, log: Follower, config: dict[str, Any]) -> State:
     """How the run stands, by its log (already read), its checkpoints and whether a process holds it."""
     ended, step = log.ended or {}, words.number(log.step or 0)
     go_on = f"go on with: latentscape resume {shlex.quote(str(known.path))}"
-    if held(known.path) and ended.get("kind") != "done":
+    if held(known.folder) and ended.get("kind") != "done":
         return State("training", f"at step {step}" if log.step else "just begun")
     if ended.get("kind") == "done":
         return State("done", str(ended.get("reason", "")))
@@ -35,7 +36,7 @@ def state_of(known: Known, log: Follower, config: dict[str, Any]) -> State:
         return State("done", "weights from elsewhere")
     if ended.get("kind") == "failed":
         return State("failed", str(ended.get("text", "")))
-    if (known.path / "failed-batch.safetensors").is_file():
+    if known.folder.failed_batch_path.is_file():
         return State(
             "failed",
             f"a loss was not a finite number after step {step}; train again with a lower --learning-rate, or look for "
@@ -49,32 +50,22 @@ def state_of(known: Known, log: Follower, config: dict[str, Any]) -> State:
     return State("stopped", f"ended without a word after step {step}, saved at step {words.number(saved)}; {go_on}")
 
 
-def held(folder: Path) -> bool:
+def held(folder: RunFolder) -> bool:
     """Whether a living process of this machine holds the run for writing.
 
     The number in `.lock` stays there when the run ends, so the process must also have the file open, which it has only
     while it holds the run. Where the system does not tell (it is Linux that does), a living process is believed.
     (Asking for the lock itself would make a run that starts in this very moment fail.)
     """
-    path = folder / ".lock"
+    path = folder.lock_path
     try:
         process = int(path.read_text("utf-8").strip() or 0)
     except (OSError, ValueError):
         return False
-    if process <= 0 or not _lives(process):
+    if process <= 0 or not lives(process):
         return False
     has_open = _has_open(process, path.resolve())
     return True if has_open is None else has_open
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # another user's
-    return True
 
 
 def _has_open(process: int, path: Path) -> bool | None:

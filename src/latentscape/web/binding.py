@@ -128,8 +128,8 @@ def _listen(address: str, port: int | None, usual: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     problem: OSError | None = None
     for candidate in ports:
-        # With the protocol named, asyncio sends each write at once (TCP_NODELAY); else an answer whose head and body are
-        # two writes waits 40 ms for the client's acknowledgement of the first.
+        # With the protocol named, asyncio sends each write at once (TCP_NODELAY); else an answer whose head and body
+        # are two writes waits 40 ms for the client's acknowledgement of the first.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -91,7 +91,7 @@ class Films:
         files.save_png(self._frames(name) / f"{step:09d}.png", sheets.fitted(frame, SIDE))
 
     def _frames(self, name: str) -> Path:
-        return RunFolder(self.path).pictures_path / ".frames" / name
+        return RunFolder(self.path).frames_path / name
 
     def finish(self, model: Model, step: int) -> list[Path]:
         """Draw the last frames and put every film together as a GIF in the run's pictures, and its collage as a PNG."""
