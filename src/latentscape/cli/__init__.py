@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from latentscape.cli import (
     about,
@@ -128,9 +129,17 @@ def _heard(place: launch.Place) -> Iterator[None]:
         try:
             yield
         except LatentscapeError as error:
-            sys.exit(error.exit_status)
+            _end_at_once(error.exit_status)
         except KeyboardInterrupt:
-            sys.exit(1)
+            _end_at_once(1)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """End a process that is not heard and has nothing to write.
+
+    Without the interpreter's own end: there, PyTorch's connections may find that the first process has gone, and abort.
+    """
+    os._exit(status)
 
 
 def _fail(text: str, status: int, debug: bool) -> None:

@@ -154,9 +154,14 @@ def _fields_of(name: str) -> list[dataclasses.Field]:
 
 
 def _preset(field: dataclasses.Field, settings: dict[str, Any]) -> dataclasses.Field:
+    """The field with the recipe's value as its default; of another type, `reproduce` refuses it."""
     value = settings.get(field.name, field.default)
+    value = tuple(value) if isinstance(value, list) else value
+    kinds = {type(field.default), int} if isinstance(field.default, float) else {type(field.default)}
+    if field.default is not None and type(value) not in kinds:
+        return field
     field = copy.copy(field)
-    field.default = tuple(value) if isinstance(value, list) else value
+    field.default = value
     return field
 
 

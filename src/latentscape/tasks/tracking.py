@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from latentscape.errors import LatentscapeError
+from latentscape.errors import LatentscapeError, RunFailed
 from latentscape.runs import RunFolder
 from latentscape.training.settings import TrainSettings
 from latentscape.training.tracking import About, Trackers
@@ -58,7 +58,7 @@ def tracked(
     except (stopped, KeyboardInterrupt):
         ended = "stopped"
         raise
-    except LatentscapeError as error:
+    except RunFailed as error:
         with suppress(LatentscapeError):  # the disk may be full
             folder.append({"kind": "failed", "step": last, "text": str(error)})
         raise
