@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tiny_exports import Tiny
 
 from latentscape.serve.app import make_app
 from latentscape.serve.exported import Exported
 from latentscape.web.binding import Binding, bind
 from latentscape.web.limits import Limits
 from latentscape.web.runner import in_background
+from tiny_exports import Tiny
 
 LIMITS = Limits(body_bytes=1 << 20, body_seconds=0.6, header_seconds=0.6, pixels=1_000_000, batch=32)
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tiny_exports import Tiny
 
 import command
 from latentscape import cli
 from latentscape.cli import serving as serving_commands
+from tiny_exports import Tiny
 
 SCRIPT = """
 import atexit, os, sys

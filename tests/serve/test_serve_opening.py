@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_exports import Tiny
 
 from latentscape.errors import UserError
 from latentscape.serve.card import read_card
 from latentscape.serve.exported import Exported
+from tiny_exports import Tiny
 
 
 def refusal(folder: Path) -> str:
