@@ -203,9 +203,10 @@ def _at_hand(data: Any) -> Any:
 
 
 def _whole_run(path: Path, data: Any) -> Run:
+    """A finished run as `train` gives it."""
     folder = RunFolder(path)
     done = folder.log()[-1]
-    images = _at_hand(data) or evaluating.load_for(folder)
+    images = evaluating.load_for(folder, _at_hand(data))
     return Run(
         folder, folder.load_model(), images, done.get("reason", ""), done.get("seconds", 0.0), done.get("step", 0)
     )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from command import latentscape as call
 from latentscape import recipes
 from latentscape.errors import ConfigError
 from latentscape.runs import RunFolder
+from latentscape.training.checkpoint import load_state
 from loops import differing
 from tiny_runs import weights
 
@@ -153,3 +155,42 @@ def test_the_vae_begins_as_the_autoencoder_and_the_gan_as_the_vae(chain: Path) -
         noise = gan.prior(4, torch.Generator().manual_seed(1))
         torch.testing.assert_close(gan.decode(noise), vae.decode(noise))
         torch.testing.assert_close(gan.discriminator.body(x), vae.encoder[0](x))
+
+
+def test_checkpoints_of_some_epochs_stay_and_can_be_begun_from(tmp_path: Path) -> None:
+    told = {"net": "mlp", "hidden": (8,), "latent_dim": 2, "limit": 80, "batch_size": 16, "threads": 1}
+    run = latentscape.train(
+        "vae", "digits", out=tmp_path / "run", finish=False, epochs=5, keep_every_epochs=2, checkpoint_every=1,
+        keep_checkpoints=1, **told,
+    )  # fmt: skip
+    kept = sorted(p.name for p in run.path.glob("checkpoints/*.safetensors"))
+    assert kept == ["epoch-0002.safetensors", "epoch-0004.safetensors", "step-000000025.safetensors"]
+    from_it = run.path / "checkpoints" / kept[1]
+    again = latentscape.train(
+        "vae",
+        "digits",
+        out=tmp_path / "again",
+        finish=False,
+        init_from=from_it,
+        max_steps=1,
+        learning_rate=1e-30,
+        **told,
+    )
+    then = {k.removeprefix("model."): v for k, v in load_state(from_it)[0].items() if k.startswith("model.")}
+    for name in ("encoder.1.weight", "decoder.0.weight"):
+        torch.testing.assert_close(weights(again.path)[name], then[name])
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"head": "none", "net": "resnet", "width": 2}, "--latent-dim 16"),
+        ({"loss": "bce", "output": "linear"}, "--output sigmoid"),
+    ],
+)
+def test_an_autoencoder_s_ends_must_fit(told: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        latentscape.train("autoencoder", "digits", out=tmp_path / "run", finish=False, latent_dim=3, **told)
+    with pytest.raises(ConfigError, match="--output linear"):
+        latentscape.train("autoencoder", "curves", out=tmp_path / "run", finish=False, output="sigmoid")
+    assert not list(tmp_path.iterdir())
